@@ -10,12 +10,13 @@ namespace lorikeet::ops {
 ///   y = (silu(x gate_g^T) * (x up_g^T)) down_g^T.
 ///
 /// @param x        [N, D]  fp32, fp64 or bf16
-/// @param offsets  G+1 row numbers from 0 to N, not decreasing: rows offsets[g] .. offsets[g+1] are segment g
+/// @param offsets  G+1 row numbers from 0 to N, not decreasing: rows offsets[g] .. offsets[g+1] are
+/// segment g
 /// @param routing  [G, E]  fp32 (fp64 where x is)
 /// @param gate,up  [E, F, D], @param down [E, D, F]: x's dtype
 /// @return [N, D], x's dtype
-/// Differentiable once in x, routing, gate, up and down. Saves the inputs and merges again in backward: merged
-/// weights are never kept.
+/// Differentiable once in x, routing, gate, up and down. Saves the inputs and merges again in
+/// backward: merged weights are never kept.
 at::Tensor merged_ffn(const at::Tensor& x, at::IntArrayRef offsets, const at::Tensor& routing,
                       const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down);
 

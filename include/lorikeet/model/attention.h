@@ -1,0 +1,32 @@
+#pragma once
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include "lorikeet/config/model_config.h"
+#include "lorikeet/model/layers.h"
+#include "lorikeet/model/sequence_layout.h"
+
+namespace lorikeet {
+
+/// Causal self-attention with rotary positions and grouped-query heads (LLaMA), optionally with
+/// RMSNorm on queries and keys before the rotation: over the whole projection (OLMoE) or over each
+/// head.
+class AttentionImpl : public torch::nn::Module {
+ public:
+  AttentionImpl(const ModelConfig& config, const torch::TensorOptions& options);
+
+  /// @param x_BLD normalised block input
+  /// @return [B, L, D]. Tokens see earlier ones of their row, or of their document where
+  /// layout.attention_spans
+  ///   says so; each document is then computed as it would be alone.
+  torch::Tensor forward(const torch::Tensor& x_BLD, const SequenceLayout& layout);
+
+ private:
+  int64_t num_heads_, num_kv_heads_, head_size_;
+  QkNorm qk_norm_;
+  Linear q_proj_{nullptr}, k_proj_{nullptr}, v_proj_{nullptr}, o_proj_{nullptr};
+  RmsNorm q_norm_{nullptr}, k_norm_{nullptr};
+};
+TORCH_MODULE(Attention);
+
+}  // namespace lorikeet

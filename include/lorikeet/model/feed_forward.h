@@ -1,0 +1,44 @@
+#pragma once
+#include <torch/nn/module.h>
+
+#include <memory>
+
+#include "lorikeet/config/model_config.h"
+#include "lorikeet/model/layers.h"
+#include "lorikeet/model/sequence_layout.h"
+
+namespace lorikeet {
+
+/// What a feed-forward layer decided, for metrics and analysis; outside the graph.
+struct RoutingRecord {
+  torch::Tensor weights_GE;  ///< routing weights of each segment, fp32; undefined for a dense layer
+};
+
+struct FeedForwardOutput {
+  torch::Tensor y_BLD;
+  RoutingRecord routing;
+};
+
+/// The family of feed-forward layers. Losses and records are returned, never stored, so that a
+/// recomputed forward counts nothing twice.
+class FeedForward : public torch::nn::Module {
+ public:
+  /// @param x_BLD normalised block input @return y_BLD of the same shape and dtype
+  virtual FeedForwardOutput forward(const torch::Tensor& x_BLD, const SequenceLayout& layout) = 0;
+};
+
+/// SwiGLU (arXiv 2002.05202): (silu(x gate^T) * (x up^T)) down^T.
+class DenseFeedForward : public FeedForward {
+ public:
+  DenseFeedForward(const ModelConfig& config, const torch::TensorOptions& options);
+  FeedForwardOutput forward(const torch::Tensor& x_BLD, const SequenceLayout& layout) override;
+
+ private:
+  Linear gate_proj_{nullptr}, up_proj_{nullptr}, down_proj_{nullptr};
+};
+
+/// The layer that config.feed_forward.kind names.
+std::shared_ptr<FeedForward> make_feed_forward(const ModelConfig& config,
+                                               const torch::TensorOptions& options);
+
+}  // namespace lorikeet

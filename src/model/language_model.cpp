@@ -1,0 +1,103 @@
+#include "lorikeet/model/language_model.h"
+
+#include <torch/torch.h>
+
+#include "lorikeet/model/recompute.h"
+
+namespace lorikeet {
+
+BlockImpl::BlockImpl(const ModelConfig& config, const torch::TensorOptions& options) {
+  const auto norm = [&] { return RmsNorm(config.hidden_size, config.norm_eps, options); };
+  input_layernorm_ = register_module("input_layernorm", norm());
+  self_attn_ = register_module("self_attn", Attention(config, options));
+  post_attention_layernorm_ = register_module("post_attention_layernorm", norm());
+  mlp_ = register_module("mlp", make_feed_forward(config, options));
+}
+
+torch::Tensor BlockImpl::attend(const torch::Tensor& x_BLD, const SequenceLayout& layout) {
+  return x_BLD + self_attn_(input_layernorm_(x_BLD), layout);
+}
+
+FeedForwardOutput BlockImpl::feed_forward(const torch::Tensor& x_BLD,
+                                          const SequenceLayout& layout) {
+  FeedForwardOutput output = mlp_->forward(post_attention_layernorm_(x_BLD), layout);
+  output.y_BLD = x_BLD + output.y_BLD;
+  return output;
+}
+
+FeedForwardOutput BlockImpl::forward(const torch::Tensor& x_BLD,
+                                     const std::shared_ptr<const SequenceLayout>& layout,
+                                     ActivationCheckpointing checkpointing) {
+  using enum ActivationCheckpointing;
+  // The bodies share the layout's ownership: they run again when the caller's is gone.
+  const auto attend_part = [this, layout](const torch::Tensor& x) -> RecomputeOutput {
+    return {attend(x, *layout), {}};
+  };
+  const auto feed_forward_part = [this, layout](const torch::Tensor& x) -> RecomputeOutput {
+    const FeedForwardOutput output = feed_forward(x, *layout);
+    return {output.y_BLD, output.routing.weights_GE};
+  };
+  const auto block = [=](const torch::Tensor& x) { return feed_forward_part(attend_part(x).y); };
+  const auto leaves = [](const torch::nn::Module& norm, const torch::nn::Module& part) {
+    std::vector<torch::Tensor> all = norm.parameters();
+    for (const auto& parameter : part.parameters()) all.push_back(parameter);
+    return all;
+  };
+  if (checkpointing == kBlock) {
+    const RecomputeOutput output = recompute(block, x_BLD, parameters());
+    return {output.y, {output.record}};
+  }
+  const torch::Tensor attended_BLD =
+      checkpointing == kAttention
+          ? recompute(attend_part, x_BLD, leaves(*input_layernorm_, *self_attn_)).y
+          : attend(x_BLD, *layout);
+  const RecomputeOutput output =
+      checkpointing == kFfn
+          ? recompute(feed_forward_part, attended_BLD, leaves(*post_attention_layernorm_, *mlp_))
+          : feed_forward_part(attended_BLD);
+  return {output.y, {output.record}};
+}
+
+DecoderImpl::DecoderImpl(const ModelConfig& config, const torch::TensorOptions& options) {
+  embed_tokens =
+      register_module("embed_tokens", Embedding(config.vocab_size, config.hidden_size, options));
+  const auto list = register_module("layers", torch::nn::ModuleList());
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    layers.emplace_back(config, options);
+    list->push_back(layers.back());
+  }
+  norm = register_module("norm", RmsNorm(config.hidden_size, config.norm_eps, options));
+}
+
+LanguageModelImpl::LanguageModelImpl(const ModelConfig& config, const torch::TensorOptions& options)
+    : config_(config), compute_dtype_(torch::typeMetaToScalarType(options.dtype())) {
+  model_ = register_module("model", Decoder(config, options));
+  if (!config.tie_embeddings) {
+    lm_head_ = register_module("lm_head", Linear(config.hidden_size, config.vocab_size, options));
+  }
+}
+
+ModelOutput LanguageModelImpl::forward(const torch::Tensor& ids_BL,
+                                       const std::vector<DocumentLengths>& documents) {
+  const auto layout = std::make_shared<const SequenceLayout>(
+      make_sequence_layout(config_, ids_BL.size(0), ids_BL.size(1), documents, ids_BL.device()));
+  ModelOutput output;
+  torch::Tensor x_BLD = model_->embed_tokens(ids_BL).to(compute_dtype_);
+  for (Block& block : model_->layers) {
+    FeedForwardOutput layer = block(x_BLD, layout, checkpointing_);
+    x_BLD = std::move(layer.y_BLD);
+    output.routing.push_back(std::move(layer.routing));
+  }
+  output.hidden_BLD = model_->norm(x_BLD);
+  output.segments = layout->segments;
+  return output;
+}
+
+torch::Tensor LanguageModelImpl::logits(const torch::Tensor& hidden) {
+  if (lm_head_) return lm_head_(hidden);
+  return torch::linear(hidden, model_->embed_tokens->weight.to(hidden.scalar_type()));
+}
+
+torch::Device LanguageModelImpl::device() const { return model_->embed_tokens->weight.device(); }
+
+}  // namespace lorikeet

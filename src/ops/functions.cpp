@@ -1,0 +1,55 @@
+#include "lorikeet/ops/functions.h"
+
+#include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
+
+namespace lorikeet::ops {
+
+using at::Tensor;
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  const auto compute = at::toOpMathType(x.scalar_type());
+  const Tensor wide = x.to(compute);
+  const Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  return (wide * scale * weight.to(compute)).to(x.scalar_type());
+}
+
+RopeTable make_rope_table(const Tensor& positions_L, int64_t head_size, double theta) {
+  const auto options = positions_L.options().dtype(at::kFloat);
+  const Tensor exponents = at::arange(0, head_size, 2, options) / static_cast<double>(head_size);
+  const Tensor angles = at::outer(positions_L.to(at::kFloat), at::pow(theta, -exponents));
+  return {angles.cos(), angles.sin()};
+}
+
+Tensor apply_rope(const Tensor& x, const RopeTable& table) {
+  const int64_t half = x.size(-1) / 2;
+  const auto compute = at::toOpMathType(x.scalar_type());
+  const Tensor first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
+  const Tensor cos = table.cos_LH.to(compute), sin = table.sin_LH.to(compute);
+  return at::cat({first * cos - second * sin, second * cos + first * sin}, -1).to(x.scalar_type());
+}
+
+Tensor segment_mean(const Tensor& x, at::IntArrayRef offsets) {
+  const auto compute = at::toOpMathType(x.scalar_type());
+  const int64_t num_segments = static_cast<int64_t>(offsets.size()) - 1;
+  const int64_t length = num_segments > 0 ? offsets[1] : 0;
+  bool uniform = true;
+  for (int64_t g = 0; g < num_segments; ++g) {
+    TORCH_CHECK(offsets[g + 1] > offsets[g], "segment_mean: segment ", g, " is empty");
+    uniform = uniform && offsets[g + 1] - offsets[g] == length;
+  }
+  if (uniform) return x.view({num_segments, length, x.size(1)}).mean(1, false, compute);
+  std::vector<Tensor> means;
+  means.reserve(num_segments);
+  for (int64_t g = 0; g < num_segments; ++g) {
+    means.push_back(x.narrow(0, offsets[g], offsets[g + 1] - offsets[g]).mean(0, false, compute));
+  }
+  return at::stack(means);
+}
+
+Tensor token_losses(const Tensor& logits, const Tensor& targets) {
+  return at::cross_entropy_loss(logits.to(at::toOpMathType(logits.scalar_type())), targets,
+                                /*weight=*/{}, at::Reduction::None, /*ignore_index=*/-100);
+}
+
+}  // namespace lorikeet::ops
