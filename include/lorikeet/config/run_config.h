@@ -14,10 +14,13 @@ enum class ScheduleKind { kCosine, kLinear, kConstant, kMultiStep, kWarmupStable
 enum class WarmupState { kReset, kKeep };
 enum class SpikeAction { kLog, kRollback };
 
-/// Weight of one domain in the mixture. Domains that are not named keep their natural share of the rest.
+/// Weight of one domain in the mixture. Domains that are not named keep their natural share of the
+/// rest.
 struct MixtureWeight {
   std::string domain;
   double weight = 1.0;
+
+  bool operator==(const MixtureWeight&) const = default;
 };
 
 struct DataConfig {
@@ -25,12 +28,14 @@ struct DataConfig {
   std::string tokenizer;         ///< SentencePiece model, copied into model directories
   std::string order = "random";  ///< random | similarity | a file
   std::vector<MixtureWeight> mixture;
-  int64_t prefetch = 4;          ///< micro-batches made ahead
+  int64_t prefetch = 4;  ///< micro-batches made ahead
+
+  bool operator==(const DataConfig&) const = default;
 };
 
 struct TrainConfig {
   DeviceChoice device = DeviceChoice::kAuto;
-  Count tokens;                  ///< one of tokens and steps
+  Count tokens;  ///< one of tokens and steps
   int64_t steps = 0;
   int64_t batch_sequences = 16;  ///< of the whole world
   int64_t micro_batch = 4;       ///< sequences a rank holds at once
@@ -39,41 +44,53 @@ struct TrainConfig {
   WarmupState dense_warmup_optimizer = WarmupState::kReset;
   ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::kNone;
   bool deterministic = true;
-  int64_t threads = 0;           ///< 0: all cores
+  int64_t threads = 0;  ///< 0: all cores
+
+  bool operator==(const TrainConfig&) const = default;
 };
 
 struct OptimizerConfig {
   std::string kind = "adamw";
   std::vector<double> betas = {0.9, 0.95};
   double eps = 1e-8;
-  double weight_decay = 0.1;     ///< on matrices only
-  double clip_norm = 1.0;        ///< 0: off
+  double weight_decay = 0.1;  ///< on matrices only
+  double clip_norm = 1.0;     ///< 0: off
+
+  bool operator==(const OptimizerConfig&) const = default;
 };
 
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
   double peak = 2e-4;
   Period warmup = Period::percent(5);
-  double final_fraction = 0.1;   ///< of the peak, where cosine, linear and warmup_stable_decay end
-  Period decay = Period::percent(20);    ///< length of the last phase of warmup_stable_decay
-  Period anneal = Period::never();       ///< final linear anneal to 0, with a reshuffle of the data
+  double final_fraction = 0.1;  ///< of the peak, where cosine, linear and warmup_stable_decay end
+  Period decay = Period::percent(20);  ///< length of the last phase of warmup_stable_decay
+  Period anneal = Period::never();     ///< final linear anneal to 0, with a reshuffle of the data
+
+  bool operator==(const ScheduleConfig&) const = default;
 };
 
 struct CheckpointConfig {
   Period every = Period::steps(1000);
   int64_t keep_last = 3;
   Period keep_every = Period::never();
+
+  bool operator==(const CheckpointConfig&) const = default;
 };
 
 struct EvaluateConfig {
   Period every = Period::steps(500);
-  int64_t batches = 50;          ///< per domain, at most
+  int64_t batches = 50;  ///< per domain, at most
+
+  bool operator==(const EvaluateConfig&) const = default;
 };
 
 struct LogConfig {
   Period every = Period::steps(10);
   bool tensorboard = true;
-  double peak_flops = 0;         ///< FLOP/s of the device for MFU; 0: measured at start
+  double peak_flops = 0;  ///< FLOP/s of the device for MFU; 0: measured at start
+
+  bool operator==(const LogConfig&) const = default;
 };
 
 struct SafetyConfig {
@@ -81,13 +98,17 @@ struct SafetyConfig {
   double spike_threshold = 6.0;    ///< standard deviations above the recent mean; 0: off
   SpikeAction spike_action = SpikeAction::kLog;
   int64_t max_rollbacks = 3;
+
+  bool operator==(const SafetyConfig&) const = default;
 };
 
 struct ParallelConfig {
-  int64_t replicate = 0;         ///< 0: auto
+  int64_t replicate = 0;  ///< 0: auto
   int64_t shard = 1;
   int64_t zero = 1;
   int64_t slice = 1;
+
+  bool operator==(const ParallelConfig&) const = default;
 };
 
 /// Everything a run is made of: the YAML file, key by key (docs/config.md).
@@ -105,6 +126,13 @@ struct RunConfig {
   LogConfig log;
   SafetyConfig safety;
   ParallelConfig parallel;
+
+  bool operator==(const RunConfig&) const = default;
 };
+
+/// Tokens of one optimizer step: batch_sequences x context_length.
+int64_t tokens_per_step(const RunConfig& config);
+/// Length of the run: train.steps, or train.tokens rounded to the nearest whole step; at least 1.
+int64_t total_steps(const RunConfig& config);
 
 }  // namespace lorikeet
