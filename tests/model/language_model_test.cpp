@@ -246,12 +246,5 @@ TEST(Smear, ExpertDropoutRenormalisesInTrainingAndRestsInEvaluation) {
   EXPECT_TRUE((model->forward(ids).routing[0].weights_GE > 1e-6).all().item<bool>());
 }
 
-TEST(LanguageModel, RunsOnMeta) {
-  const ModelConfig config = tiny_config();
-  LanguageModel model(config, torch::TensorOptions(torch::kMeta));
-  const Tensor ids = torch::empty({2, 16}, torch::TensorOptions(torch::kMeta).dtype(torch::kLong));
-  EXPECT_EQ(model->logits(model->forward(ids).hidden_BLD).sizes(), torch::IntArrayRef({2, 16, 50}));
-}
-
 }  // namespace
 }  // namespace lorikeet

@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lorikeet/model/language_model.h"
+
+namespace lorikeet {
+
+/// One line of `score`'s input: token ids, and the lengths of the documents among them (empty: one
+/// document).
+struct ScoreRequest {
+  std::vector<int64_t> ids;
+  DocumentLengths document_lengths;
+};
+
+/// Natural logarithm of the probability of each id after the first, given those before it; routed
+/// exactly as in training, where the last id of a context is a target and never an input.
+/// @return ids.size() - 1 values; none for fewer than two ids
+std::vector<double> score_tokens(LanguageModel& model, const ScoreRequest& request);
+
+/// JSON lines {"ids": [...]} -> {"logprobs": [...]}, in the same order. `output` appears when all
+/// is done.
+/// @return lines scored. @throws Error(kData) with file and line: broken JSON, wrong types, ids out
+/// of range
+int64_t score_file(LanguageModel& model, const std::string& input, const std::string& output);
+
+}  // namespace lorikeet

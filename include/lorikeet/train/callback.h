@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "lorikeet/train/routing_statistics.h"
+#include "lorikeet/train/training_state.h"
+
+namespace lorikeet {
+
+/// What one optimizer step was.
+struct StepReport {
+  int64_t step = 0;               ///< taken, this one included
+  int64_t tokens = 0;             ///< of the run so far
+  int64_t num_tokens = 0;         ///< of this step
+  double loss = 0;                ///< mean over the global batch, nats a token
+  double first_segment_loss = 0;  ///< the same over first segments alone
+  double grad_norm = 0;           ///< before clipping
+  double learning_rate = 0;
+  double seconds = 0;       ///< wall time
+  double data_seconds = 0;  ///< of which waiting for data
+  bool is_skipped = false;  ///< loss or gradients were not finite, and the optimizer did not move
+  std::vector<double> router_gradient_norms;  ///< on logged steps
+};
+
+/// Before a callback's name in a checkpoint's states.
+inline const std::string kCallbackPrefix = "callback.";
+
+/// Something periodic. Anything that must survive a resume is in its state.
+class Callback {
+ public:
+  virtual ~Callback() = default;
+  virtual void after_step(const StepReport& report, TrainingState& state) = 0;
+  /// Once, after the last step, also when the run was asked to stop.
+  virtual void at_end(TrainingState&) {}
+  /// Under this name state() lies in checkpoints; no name, no state.
+  virtual std::string name() const { return ""; }
+  virtual std::string state() const { return "{}"; }
+  virtual void load_state(const std::string& /*json*/) {}
+};
+
+}  // namespace lorikeet

@@ -1,0 +1,82 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lorikeet/core/progress.h"
+#include "lorikeet/train/callback.h"
+#include "lorikeet/train/metrics_file.h"
+#include "lorikeet/train/period_clock.h"
+#include "lorikeet/train/tensorboard.h"
+#include "lorikeet/train/validation.h"
+
+namespace lorikeet {
+
+/// RUN/metrics.jsonl and RUN/tensorboard/: rows of numbers under a step.
+class MetricsSink {
+ public:
+  MetricsSink(const std::string& run_folder, bool tensorboard, int64_t last_step);
+  /// Objects nest in the file; TensorBoard gets each number as a scalar "a/b/0".
+  void write(int64_t step, const nlohmann::json& row);
+
+ private:
+  MetricsFile file_;
+  std::optional<TensorboardWriter> tensorboard_;
+};
+
+/// Logs the step's numbers, what the routers do, speed and memory.
+class LogCallback : public Callback {
+ public:
+  /// @param peak_flops of the device, for MFU; 0: left out
+  LogCallback(const RunConfig& config, MetricsSink& sink, double peak_flops);
+  void after_step(const StepReport& report, TrainingState& state) override;
+  /// Adds what the routers did in one micro-batch.
+  void observe(const std::vector<RoutingRecord>& routing) { routing_.add(routing); }
+  bool is_due(int64_t step) const { return steps_ > 0 && step % steps_ == 0; }
+  std::string name() const override { return "log"; }
+  std::string state() const override { return routing_.state(); }
+  void load_state(const std::string& json) override { routing_.load_state(json); }
+
+ private:
+  nlohmann::json row(const StepReport& report, const TrainingState& state);
+
+  MetricsSink& sink_;
+  int64_t steps_;
+  double flops_per_token_, peak_flops_;
+  RoutingStatistics routing_;
+  int64_t window_tokens_ = 0;
+  double window_seconds_ = 0, window_data_seconds_ = 0;
+};
+
+/// One line on the terminal: loss, rate, time left.
+class ProgressCallback : public Callback {
+ public:
+  ProgressCallback(const std::string& name, int64_t first_step, int64_t total_steps);
+  void after_step(const StepReport& report, TrainingState& state) override;
+  void at_end(TrainingState&) override { bar_.finish(); }
+
+ private:
+  ProgressBar bar_;
+  double tokens_per_second_ = 0;
+};
+
+/// Loss by domain on the held-out documents, now and then and at the end.
+class ValidationCallback : public Callback {
+ public:
+  ValidationCallback(const RunConfig& config, const Dataset& dataset, MetricsSink& sink);
+  void after_step(const StepReport& report, TrainingState& state) override;
+  void at_end(TrainingState& state) override;
+  const DomainLosses& latest() const { return latest_; }
+
+ private:
+  void run(TrainingState& state);
+
+  MetricsSink& sink_;
+  ValidationSet set_;
+  PeriodClock clock_;
+  int64_t micro_batch_;
+  int64_t last_step_ = -1;
+  DomainLosses latest_;
+};
+
+}  // namespace lorikeet

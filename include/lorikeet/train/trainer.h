@@ -1,0 +1,77 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lorikeet/checkpoint/checkpoint.h"
+#include "lorikeet/data/batch_loader.h"
+#include "lorikeet/data/prefetcher.h"
+#include "lorikeet/train/batch_loss.h"
+#include "lorikeet/train/callbacks.h"
+#include "lorikeet/train/run_folder.h"
+#include "lorikeet/train/signals.h"
+#include "lorikeet/train/training_state.h"
+
+namespace lorikeet {
+
+struct TrainerOptions {
+  std::string resume =
+      "auto";  ///< auto: from the newest whole checkpoint, if any | never | path of a checkpoint
+  bool allow_changed_data = false;
+  std::string code_version;
+};
+
+struct RunResult {
+  RunState state = RunState::kFinished;
+  DomainLosses validation;  ///< after the last step; empty unless finished
+};
+
+/// One pretraining run, in OUTPUT/NAME.
+class Trainer {
+ public:
+  /// Opens data and folder, and builds or restores the state. @throws Error for everything a user
+  /// can mend
+  Trainer(const RunConfig& config, const TrainerOptions& options);
+
+  /// Trains to the end, or until a signal or divergence; leaves a checkpoint, status.json, and at
+  /// the end OUTPUT/NAME/model.
+  RunResult run();
+
+  const TrainingState& state() const { return state_; }
+  const std::string& folder() const { return folder_.path(); }
+
+ private:
+  void open_data();
+  void resume(const TrainerOptions& options);
+  void restore(const CheckpointContent& content, const TrainerOptions& options);
+  void start_reading();
+  void make_callbacks();
+
+  StepReport train_step();
+  BatchLoss accumulate_gradients(StepReport& report);
+  bool handle_bad_day(const StepReport& report);
+  void roll_back(const SequenceCursor::Range& offending);
+  void save(bool in_background);
+  RunResult leave(RunState state, const std::string& message = "");
+
+  RunConfig config_;
+  std::string code_version_;
+  torch::Device device_;
+  int64_t total_steps_, warmup_steps_;
+  RunFolder folder_;
+  Dataset dataset_;
+  BatchLoader loader_;
+  CheckpointStore store_;
+  TrainingState state_;
+  std::unique_ptr<Prefetcher> prefetcher_;
+  double peak_flops_ = 0;
+  std::unique_ptr<MetricsSink> sink_;
+  PeriodClock checkpoint_clock_;
+  LogCallback* log_ = nullptr;                // owned by callbacks_
+  ValidationCallback* validation_ = nullptr;  // owned by callbacks_
+  std::vector<std::unique_ptr<Callback>> callbacks_;
+  std::map<std::string, std::string> callback_states_;  // from the checkpoint
+  std::string divergence_;
+};
+
+}  // namespace lorikeet

@@ -1,0 +1,130 @@
+#include "lorikeet/train/callbacks.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <nlohmann/json.hpp>
+
+#include "lorikeet/core/log.h"
+#include "lorikeet/model/flops.h"
+
+namespace lorikeet {
+
+namespace {
+
+double seconds_since_epoch() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+int64_t peak_memory_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+void write_scalars(TensorboardWriter& writer, const std::string& tag, const nlohmann::json& value,
+                   int64_t step, double time) {
+  if (value.is_number()) {
+    writer.scalar(tag, value.get<double>(), step, time);
+  } else if (value.is_structured()) {
+    for (const auto& [key, child] : value.items()) {
+      if (tag.empty() && (key == "step")) continue;
+      write_scalars(writer, tag.empty() ? key : tag + "/" + key, child, step, time);
+    }
+  }
+}
+
+}  // namespace
+
+MetricsSink::MetricsSink(const std::string& run_folder, bool tensorboard, int64_t last_step)
+    : file_(run_folder + "/metrics.jsonl", last_step) {
+  if (tensorboard) tensorboard_.emplace(run_folder + "/tensorboard", last_step + 1);
+}
+
+void MetricsSink::write(int64_t step, const nlohmann::json& row) {
+  file_.write(row);
+  if (tensorboard_) write_scalars(*tensorboard_, "", row, step, seconds_since_epoch());
+}
+
+LogCallback::LogCallback(const RunConfig& config, MetricsSink& sink, double peak_flops)
+    : sink_(sink),
+      steps_(PeriodClock(config.log.every, total_steps(config), tokens_per_step(config)).steps()),
+      flops_per_token_(training_flops_per_token(config.model)),
+      peak_flops_(peak_flops) {}
+
+void LogCallback::after_step(const StepReport& report, TrainingState& state) {
+  window_seconds_ += report.seconds;
+  window_data_seconds_ += report.data_seconds;
+  window_tokens_ += report.num_tokens;
+  if (!is_due(report.step)) return;
+  sink_.write(report.step, row(report, state));
+  window_tokens_ = 0;
+  window_seconds_ = window_data_seconds_ = 0;
+}
+
+nlohmann::json LogCallback::row(const StepReport& report, const TrainingState& state) {
+  const double rate = static_cast<double>(window_tokens_) / window_seconds_;
+  nlohmann::json row = {{"step", report.step},
+                        {"tokens", report.tokens},
+                        {"loss", report.loss},
+                        {"first_segment_loss", report.first_segment_loss},
+                        {"grad_norm", report.grad_norm},
+                        {"learning_rate", report.learning_rate},
+                        {"tokens_per_second", rate},
+                        {"data_share", window_data_seconds_ / window_seconds_},
+                        {"skipped_steps", state.guard.skipped_in_total()},
+                        {"peak_memory_bytes", peak_memory_bytes()}};
+  if (peak_flops_ > 0) row["mfu"] = rate * flops_per_token_ / peak_flops_;
+  if (nlohmann::json routing = routing_.report(); !routing.is_null()) {
+    routing["expert_distance"] = largest_expert_distances(*state.model);
+    routing["router_grad_norm"] = report.router_gradient_norms;
+    row["routing"] = std::move(routing);
+  }
+  return row;
+}
+
+ProgressCallback::ProgressCallback(const std::string& name, int64_t first_step, int64_t total_steps)
+    : bar_(name, static_cast<double>(total_steps)) {
+  bar_.start_from(static_cast<double>(first_step));
+}
+
+void ProgressCallback::after_step(const StepReport& report, TrainingState&) {
+  const double now = static_cast<double>(report.num_tokens) / report.seconds;
+  tokens_per_second_ = tokens_per_second_ == 0 ? now : 0.9 * tokens_per_second_ + 0.1 * now;
+  bar_.update(static_cast<double>(report.step), [&] {
+    return fmt::format("step {}  loss {:.4f}  {} tokens/s", report.step, report.loss,
+                       with_separators(static_cast<int64_t>(tokens_per_second_)));
+  });
+}
+
+ValidationCallback::ValidationCallback(const RunConfig& config, const Dataset& dataset,
+                                       MetricsSink& sink)
+    : sink_(sink),
+      set_(dataset, config.model.context_length,
+           config.evaluate.batches * config.train.micro_batch),
+      clock_(config.evaluate.every, total_steps(config), tokens_per_step(config)),
+      micro_batch_(config.train.micro_batch) {}
+
+void ValidationCallback::after_step(const StepReport& report, TrainingState& state) {
+  if (clock_.is_due(report.step)) run(state);
+}
+
+void ValidationCallback::at_end(TrainingState& state) {
+  if (last_step_ != state.step) run(state);
+}
+
+void ValidationCallback::run(TrainingState& state) {
+  last_step_ = state.step;
+  latest_ = validate(state.model, set_, micro_batch_);
+  nlohmann::json losses = nlohmann::json::object();
+  std::string line;
+  for (const auto& [domain, loss] : latest_) {
+    losses[domain] = loss;
+    line += fmt::format("  {} {:.4f}", domain, loss);
+  }
+  sink_.write(state.step, {{"step", state.step}, {"validation", losses}});
+  log_info("step {}: validation loss{}", state.step, line.empty() ? "  (no held-out text)" : line);
+}
+
+}  // namespace lorikeet

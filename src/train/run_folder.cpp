@@ -1,0 +1,76 @@
+#include "lorikeet/train/run_folder.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "lorikeet/core/error.h"
+#include "lorikeet/core/file.h"
+
+namespace lorikeet {
+
+namespace {
+
+constexpr std::array kStateNames = {"running", "preempted", "diverged", "finished", "failed"};
+
+}  // namespace
+
+RunFolder::RunFolder(const std::string& path) : path_(path) {
+  std::error_code failure;
+  std::filesystem::create_directories(path, failure);
+  if (failure) {
+    throw Error(ExitCode::kUsage, fmt::format("{}: cannot be made: {}", path, failure.message()),
+                "set `output` to a folder you may write to");
+  }
+  const std::string lock_path = file("lock");
+  lock_ = ::open(lock_path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (lock_ < 0) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("{}: cannot be opened: {}", lock_path, std::strerror(errno)),
+                "set `output` to a folder you may write to");
+  }
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    throw Error(ExitCode::kUsage,
+                fmt::format("{}: another process is training in this folder", path),
+                "wait for it, or give this run another `name` or `output`");
+  }
+}
+
+RunFolder::~RunFolder() { ::close(lock_); }
+
+std::optional<RunStatus> RunFolder::status() const {
+  const std::string path = file("status.json");
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  try {
+    const auto json = nlohmann::json::parse(read_text_file(path, ExitCode::kCheckpoint));
+    const std::string name = json.at("state");
+    for (size_t i = 0; i < kStateNames.size(); ++i) {
+      if (name == kStateNames[i]) {
+        return RunStatus{static_cast<RunState>(i), json.at("step"), json.at("total_steps"),
+                         json.at("message")};
+      }
+    }
+  } catch (const nlohmann::json::exception&) {
+  }
+  throw Error(ExitCode::kCheckpoint, fmt::format("{}: is not the status of a run", path),
+              "remove the file if the run is to go on");
+}
+
+void RunFolder::set_status(const RunStatus& status) const {
+  const nlohmann::json json = {{"state", kStateNames.at(static_cast<size_t>(status.state))},
+                               {"step", status.step},
+                               {"total_steps", status.total_steps},
+                               {"message", status.message},
+                               {"pid", ::getpid()}};
+  write_file_atomically(file("status.json"), json.dump(1) + "\n", ExitCode::kCheckpoint);
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,165 @@
+// How a run begins: device, folder, data, state from a checkpoint.
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "lorikeet/config/load.h"
+#include "lorikeet/core/error.h"
+#include "lorikeet/core/file.h"
+#include "lorikeet/core/hash.h"
+#include "lorikeet/core/log.h"
+#include "lorikeet/train/device.h"
+#include "lorikeet/train/resume_rules.h"
+#include "lorikeet/train/trainer.h"
+
+namespace lorikeet {
+
+namespace {
+
+LoaderOptions loader_options(const RunConfig& config) {
+  LoaderOptions options;
+  options.context_length = config.model.context_length;
+  options.seed = config.seed;
+  options.order = config.data.order;
+  options.mixture = config.data.mixture;
+  if (!config.schedule.anneal.is_never()) {
+    const int64_t total = total_steps(config);
+    const int64_t anneal = config.schedule.anneal.to_steps(total, tokens_per_step(config));
+    options.reshuffle_at = (total - anneal) * config.train.batch_sequences;
+  }
+  return options;
+}
+
+/// Retention counts in steps; the store knows no other unit.
+CheckpointConfig in_steps(const RunConfig& config) {
+  CheckpointConfig checkpoint = config.checkpoint;
+  if (!checkpoint.keep_every.is_never()) {
+    checkpoint.keep_every = Period::steps(static_cast<double>(
+        checkpoint.keep_every.to_steps(total_steps(config), tokens_per_step(config))));
+  }
+  return checkpoint;
+}
+
+torch::Device prepare_device(const TrainConfig& config) {
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  if (config.deterministic) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+  }
+  return select_device(config.device);
+}
+
+std::string run_path(const RunConfig& config) { return config.output + "/" + config.name; }
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
+    : config_(config),
+      code_version_(options.code_version),
+      device_(prepare_device(config.train)),
+      total_steps_(total_steps(config)),
+      warmup_steps_(dense_warmup_steps(config)),
+      folder_(run_path(config)),
+      dataset_(config.data.shards),
+      loader_(dataset_, loader_options(config)),
+      store_(run_path(config), in_steps(config)),
+      state_(config, device_),
+      checkpoint_clock_(config.checkpoint.every, total_steps(config), tokens_per_step(config)) {
+  open_log_file(folder_.file("log.txt"));
+  open_data();
+  for (const auto& range : read_skipped(folder_.file("skipped_data.json")))
+    state_.cursor.skip(range);
+  resume(options);
+  write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_), ExitCode::kUsage);
+  start_reading();
+  const auto dtype =
+      config.train.precision == Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32;
+  peak_flops_ =
+      config.log.peak_flops > 0 ? config.log.peak_flops : measure_peak_flops(device_, dtype);
+  make_callbacks();
+}
+
+void Trainer::open_data() {
+  if (dataset_.vocab_size() > config_.model.vocab_size) {
+    throw Error(
+        ExitCode::kData,
+        fmt::format("{}: was made with a vocabulary of {} pieces, but model.vocab_size is {}",
+                    config_.data.shards, dataset_.vocab_size(), config_.model.vocab_size),
+        fmt::format("set model.vocab_size to {} or more", dataset_.vocab_size()));
+  }
+  loader_.require_batch(config_.train.batch_sequences);
+}
+
+void Trainer::resume(const TrainerOptions& options) {
+  const auto status = folder_.status();
+  if (options.resume != "auto" && options.resume != "never") {
+    restore(CheckpointStore::load(options.resume), options);
+    store_.discard_after(state_.step);
+    return;
+  }
+  if (options.resume == "never") {
+    if (store_.list().empty()) return;
+    throw Error(ExitCode::kUsage, fmt::format("{}: already holds checkpoints", folder_.path()),
+                "give this run another `name`, remove the folder, or go on with --resume auto");
+  }
+  if (status && status->state == RunState::kDiverged) {
+    throw Error(
+        ExitCode::kDiverged,
+        fmt::format("{}: this run has diverged at step {} ({}) and does not go on by itself",
+                    folder_.path(), status->step, status->message),
+        fmt::format("change what made it diverge and go on with --resume {}/checkpoints/step_...",
+                    folder_.path()));
+  }
+  if (const auto content = store_.load_newest()) restore(*content, options);
+}
+
+void Trainer::restore(const CheckpointContent& content, const TrainerOptions& options) {
+  check_resumable(content.config_yaml, config_);
+  const std::string fingerprint = to_hex(dataset_.fingerprint());
+  if (content.data_fingerprint != fingerprint && !options.allow_changed_data) {
+    throw Error(
+        ExitCode::kData,
+        fmt::format("{}: the data has changed: fingerprint {}, but {} when step {} was saved",
+                    config_.data.shards, fingerprint, content.data_fingerprint, content.step),
+        "bring the old data back, or accept another data order with --allow-changed-data");
+  }
+  state_.restore(content);
+  callback_states_ = content.states;
+  log_info("resumed at step {} of {}", state_.step, total_steps_);
+}
+
+/// Micro-batches from the cursor on, made ahead in the background.
+void Trainer::start_reading() {
+  prefetcher_.reset();
+  const int64_t batch = config_.train.batch_sequences, micro = config_.train.micro_batch;
+  int64_t left = 0;
+  const auto plan = [cursor = state_.cursor, left, batch, micro](int64_t) mutable {
+    if (left == 0) left = batch;
+    const int64_t count = std::min(micro, left);
+    left -= count;
+    return cursor.take(count);
+  };
+  prefetcher_ = std::make_unique<Prefetcher>(loader_, plan, config_.data.prefetch);
+}
+
+/// As they are at state_.step: metrics of later steps are cut away, states come from the
+/// checkpoint.
+void Trainer::make_callbacks() {
+  sink_ = std::make_unique<MetricsSink>(folder_.path(), config_.log.tensorboard, state_.step);
+  auto log = std::make_unique<LogCallback>(config_, *sink_, peak_flops_);
+  auto validation = std::make_unique<ValidationCallback>(config_, dataset_, *sink_);
+  log_ = log.get();
+  validation_ = validation.get();
+  callbacks_.clear();
+  callbacks_.push_back(std::make_unique<ProgressCallback>(config_.name, state_.step, total_steps_));
+  callbacks_.push_back(std::move(log));
+  callbacks_.push_back(std::move(validation));
+  for (const auto& callback : callbacks_) {
+    const auto found = callback_states_.find(kCallbackPrefix + callback->name());
+    if (found != callback_states_.end()) callback->load_state(found->second);
+  }
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,85 @@
+#include "lorikeet/analysis/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lorikeet/config/load.h"
+#include "tests/support/source_dir.h"
+
+namespace lorikeet {
+namespace {
+
+RunConfig paper(const std::string& name, const std::vector<std::string>& overrides = {}) {
+  return load_run_config(std::string(kSourceDir) + "/configs/paper/" + name + ".yaml", overrides);
+}
+
+struct PaperModel {
+  const char* name;
+  int64_t total;   ///< parameters
+  int64_t active;  ///< a token meets
+};
+
+class PaperModels : public testing::TestWithParam<PaperModel> {};
+
+TEST_P(PaperModels, HaveThePublishedTotals) {
+  const RunPlan plan = plan_run(paper(GetParam().name));
+  EXPECT_EQ(plan.parameters.total(), GetParam().total);
+  EXPECT_EQ(plan.parameters.active(), GetParam().active);
+}
+
+// Lory, arXiv 2405.03133, table 1: 0.3B, 1.8B, 3.5B, 6.8B; 1.5B, 7.8B, 15.0B, 29.5B; 7B, 19.7B. By
+// hand, with V = 32000: 2 V D + L (4 D^2 + 3 E D F + E D + 2 D) + D, without E D where dense.
+INSTANTIATE_TEST_SUITE_P(All, PaperModels,
+                         testing::Values(PaperModel{"lory_0.3b_dense", 373'867'520, 373'867'520},
+                                         PaperModel{"lory_0.3b_8e", 1'827'390'464, 374'064'128},
+                                         PaperModel{"lory_0.3b_16e", 3'488'531'456, 374'260'736},
+                                         PaperModel{"lory_0.3b_32e", 6'810'813'440, 374'653'952},
+                                         PaperModel{"lory_1.5b_dense", 1'457'407'488,
+                                                    1'457'407'488},
+                                         PaperModel{"lory_1.5b_8e", 7'799'784'960, 1'457'997'312},
+                                         PaperModel{"lory_1.5b_16e", 15'048'132'096, 1'458'587'136},
+                                         PaperModel{"lory_1.5b_32e", 29'544'826'368, 1'459'766'784},
+                                         PaperModel{"lory_7b_dense", 6'738'415'616, 6'738'415'616},
+                                         PaperModel{"lory_7b_4e", 19'724'505'088, 6'738'939'904}));
+
+TEST(RunPlan, BatchArithmeticOfThePaper) {
+  const RunPlan plan = plan_run(paper("lory_0.3b_8e"));
+  EXPECT_EQ(plan.tokens_per_step, 1'048'576);
+  EXPECT_EQ(plan.total_steps, 143'051);
+  EXPECT_EQ(plan.warmup_steps, 7'153);
+  EXPECT_EQ(plan.dense_warmup_steps, 7'153);
+}
+
+TEST(RunPlan, ShardingDividesWhatItsStageShards) {
+  const auto memory = [](int64_t zero) {
+    return plan_run(paper("lory_0.3b_8e", {"parallel.replicate=1", "parallel.shard=4",
+                                           "parallel.zero=" + std::to_string(zero)}))
+        .memory;
+  };
+  const int64_t fp32 = 4 * int64_t{1'827'390'464};
+  EXPECT_EQ(memory(0).optimizer, 2 * fp32);
+  EXPECT_EQ(memory(1).optimizer, fp32 / 2);
+  EXPECT_EQ(memory(1).gradients, fp32);
+  EXPECT_EQ(memory(2).gradients, fp32 / 4);
+  EXPECT_EQ(memory(2).parameters, fp32);
+  EXPECT_EQ(memory(3).parameters, fp32 / 4);
+}
+
+TEST(RunPlan, MergingCostsWhatTheFormulaSays) {
+  // 4E/(3T) of the feed-forward layer: 4.17% at 8 experts and T = 256 (docs/moe.md).
+  const double merged = plan_run(paper("lory_0.3b_8e")).flops_per_token;
+  const double dense = plan_run(paper("lory_0.3b_dense")).flops_per_token;
+  const double layer = 24.0 * 6 * 3 * 1024 * 2816;
+  EXPECT_NEAR((merged - dense) / layer, 4.0 * 8 / (3 * 256), 1e-9);
+}
+
+TEST(RunPlan, TextShowsTotalsWithSeparators) {
+  const RunConfig config = paper("lory_0.3b_8e");
+  const std::string text = to_text(plan_run(config), config);
+  EXPECT_THAT(text, testing::ContainsRegex("total +1,827,390,464"));
+  EXPECT_THAT(text, testing::ContainsRegex("active a token +374,064,128"));
+  EXPECT_THAT(text, testing::ContainsRegex("steps +143,051"));
+}
+
+}  // namespace
+}  // namespace lorikeet

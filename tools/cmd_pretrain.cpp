@@ -1,0 +1,84 @@
+// lorikeet pretrain: trains the run that a configuration describes.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lorikeet/analysis/plan.h"
+#include "lorikeet/config/load.h"
+#include "lorikeet/core/error.h"
+#include "lorikeet/core/log.h"
+#include "lorikeet/core/version.h"
+#include "lorikeet/train/trainer.h"
+#include "tools/commands.h"
+
+namespace lorikeet {
+
+namespace {
+
+struct PretrainOptions {
+  std::string config;
+  std::vector<std::string> overrides;
+  TrainerOptions trainer;
+  bool dry_run = false, print_config = false;
+};
+
+void train(const RunConfig& config, TrainerOptions options) {
+  options.code_version = commit();
+  Trainer trainer(config, options);
+  const RunResult result = trainer.run();
+  const std::string& folder = trainer.folder();
+  if (result.state == RunState::kPreempted) {
+    throw Error(
+        ExitCode::kPreempted,
+        fmt::format("stopped at step {} by request; a checkpoint was left", trainer.state().step),
+        "the same command goes on from there");
+  }
+  if (result.state == RunState::kDiverged) {
+    throw Error(ExitCode::kDiverged, fmt::format("{}: the run has diverged", folder),
+                fmt::format("{}/log.txt says where and why", folder));
+  }
+  std::cout << "validation loss by domain\n";
+  for (const auto& [domain, loss] : result.validation) {
+    std::cout << fmt::format("  {:<32}{:>8.4f}\n", domain, loss);
+  }
+  std::cout << fmt::format(
+      "model        {0}/model\nmetrics      {0}/metrics.jsonl\n"
+      "log          {0}/log.txt\ncheckpoints  {0}/checkpoints\n",
+      folder);
+}
+
+}  // namespace
+
+void add_pretrain_command(CLI::App& app) {
+  const auto options = std::make_shared<PretrainOptions>();
+  CLI::App* command =
+      app.add_subcommand("pretrain", "Train the run that a configuration describes");
+  command->add_option("CONFIG", options->config, "YAML file (docs/config.md)")->required();
+  command->add_option("--set", options->overrides, "key=value, over the file; may be repeated")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--resume", options->trainer.resume,
+                   "auto: from the newest whole checkpoint, if any; never; or a checkpoint's path")
+      ->capture_default_str();
+  command->add_flag("--allow-changed-data", options->trainer.allow_changed_data,
+                    "Resume although the data is not what it was");
+  command->add_flag("--dry-run", options->dry_run,
+                    "Print parameters, memory and batch arithmetic, and stop");
+  command->add_flag("--print-config", options->print_config,
+                    "Print every key with its value, and stop");
+  command->callback([options] {
+    const RunConfig config = load_run_config(options->config, options->overrides);
+    if (options->print_config) {
+      std::cout << dump_run_config(config);
+    } else if (options->dry_run) {
+      std::cout << to_text(plan_run(config), config);
+    } else {
+      train(config, options->trainer);
+    }
+  });
+}
+
+}  // namespace lorikeet

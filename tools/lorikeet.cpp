@@ -1,0 +1,107 @@
+// The program: finds the sub-command, runs it, and turns whatever is thrown into an exit code.
+#include <fmt/format.h>
+
+#include <exception>
+#include <iostream>
+#include <new>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lorikeet/core/error.h"
+#include "lorikeet/core/nearest.h"
+#include "lorikeet/core/version.h"
+#include "tools/commands.h"
+
+namespace lorikeet {
+namespace {
+
+int report(ExitCode code, std::string_view message, std::string_view hint = "") {
+  std::cout.flush();
+  std::cerr << "error: " << message << '\n';
+  if (!hint.empty()) std::cerr << "hint: " << hint << '\n';
+  return static_cast<int>(code);
+}
+
+// A defect of ours. LibTorch appends a C++ backtrace to its messages: shown on request only.
+int report_internal(std::string_view what, bool is_verbose) {
+  if (!is_verbose) what = what.substr(0, what.find('\n'));
+  return report(ExitCode::kInternal, fmt::format("internal: {}", what),
+                is_verbose ? "" : "run it again with --verbose for the details");
+}
+
+// The deepest sub-command that was named: an error is about its options.
+const CLI::App& deepest(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : deepest(*chosen.back());
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// What stands on the command line and is neither a sub-command nor an option nor an argument.
+int report_unknown(const CLI::App& command, const std::string& word, const std::string& path) {
+  const bool is_option = word.starts_with("-");
+  const std::string meant =
+      nearest(word, is_option ? option_names(command) : subcommand_names(command));
+  return report(ExitCode::kUsage,
+                fmt::format("{}: unknown {} '{}'", path, is_option ? "option" : "command", word),
+                meant.empty() ? fmt::format("`{} --help` lists what there is", path)
+                              : fmt::format("did you mean '{}'?", meant));
+}
+
+int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& command = deepest(app);
+  std::string path = command.get_name();
+  for (const CLI::App* parent = command.get_parent(); parent; parent = parent->get_parent()) {
+    path = parent->get_name() + " " + path;
+  }
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  if (!unknown.empty()) return report_unknown(command, unknown.front(), path);
+  return report(ExitCode::kUsage, fmt::format("{}: {}", path, error.what()),
+                fmt::format("`{} --help` lists what there is", path));
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Lorikeet trains language models whose feed-forward layers are merged experts.",
+               "lorikeet"};
+  app.set_version_flag("--version", version_report, "Print versions and processor features");
+  bool is_verbose = false;
+  app.add_flag("--verbose", is_verbose, "Print internal errors in full, with their stack traces");
+  app.require_subcommand(1);
+  app.fallthrough();  // `lorikeet score --verbose ...` too
+  add_commands(app);
+  try {
+    app.parse(argc, argv);
+    return static_cast<int>(ExitCode::kOk);
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    return report_usage(app, error);
+  } catch (const Error& error) {
+    return report(error.code(), error.what(), error.hint());
+  } catch (const std::bad_alloc&) {
+    return report(ExitCode::kInternal, "out of memory",
+                  "a smaller train.micro_batch or model.context_length needs less");
+  } catch (const std::exception& error) {  // c10::Error is one
+    return report_internal(error.what(), is_verbose);
+  }
+}
+
+}  // namespace
+}  // namespace lorikeet
+
+int main(int argc, char** argv) { return lorikeet::run(argc, argv); }
