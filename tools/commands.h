@@ -3,9 +3,9 @@
 
 namespace lorikeet {
 
-// One function a sub-command, in tools/cmd_<name>.cpp. It adds the sub-command with its options; the
-// command's callback calls the library and prints, and throws lorikeet::Error for what a user did wrong.
-// A new one is declared and called here, and nowhere else.
+// One function a sub-command, in tools/cmd_<name>.cpp. It adds the sub-command with its options;
+// the command's callback calls the library and prints, and throws lorikeet::Error for what a user
+// did wrong. A new one is declared and called here, and nowhere else.
 void add_pretrain_command(CLI::App& app);
 void add_data_command(CLI::App& app);
 void add_score_command(CLI::App& app);

@@ -44,21 +44,30 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
   return names;
 }
 
-std::vector<std::string> option_names(const CLI::App& app) {
+// Those of the commands above too: they may stand after a sub-command.
+std::vector<std::string> option_names(const CLI::App& command) {
   std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (const CLI::App* app = &command; app; app = app->get_parent()) {
+    for (const CLI::Option* option : app->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
   }
   return names;
 }
 
-// What stands on the command line and is neither a sub-command nor an option nor an argument.
-int report_unknown(const CLI::App& command, const std::string& word, const std::string& path) {
-  const bool is_option = word.starts_with("-");
-  const std::string meant =
-      nearest(word, is_option ? option_names(command) : subcommand_names(command));
-  return report(ExitCode::kUsage,
-                fmt::format("{}: unknown {} '{}'", path, is_option ? "option" : "command", word),
+// `word` stands on the command line and is neither a command nor an option nor an argument.
+int report_unknown(const CLI::App& command, std::string word, const std::string& path) {
+  std::string what = "unexpected argument";
+  std::vector<std::string> candidates = subcommand_names(command);
+  if (word.starts_with("-")) {
+    word = word.substr(0, word.find('='));
+    what = "unknown option";
+    candidates = option_names(command);
+  } else if (!candidates.empty()) {
+    what = "unknown command";
+  }
+  const std::string meant = nearest(word, candidates);
+  return report(ExitCode::kUsage, fmt::format("{}: {} '{}'", path, what, word),
                 meant.empty() ? fmt::format("`{} --help` lists what there is", path)
                               : fmt::format("did you mean '{}'?", meant));
 }

@@ -1,4 +1,5 @@
-// The only file that sees spdlog: Debian's spdlog brings a fmt of its own, which must not meet LibTorch's.
+// The only file that sees spdlog: Debian's spdlog brings a fmt of its own, which must not meet
+// LibTorch's.
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -23,8 +24,8 @@ spdlog::logger& logger() {
 }  // namespace
 
 void write(int level, std::string_view line) {
-  static constexpr spdlog::level::level_enum kLevels[] = {
-      spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                          spdlog::level::warn, spdlog::level::err};
   logger().log(kLevels[level], spdlog::string_view_t(line.data(), line.size()));
 }
 

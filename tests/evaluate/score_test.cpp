@@ -133,13 +133,16 @@ TEST_F(ScoreFile, RefusesWhatIsNoRequestWithFileAndLine) {
   EXPECT_THAT(refusal("{\"ids\": 3}"), HasSubstr("\"ids\" must be a list"));
   EXPECT_THAT(refusal("{\"ids\": [1, \"a\"]}"), HasSubstr("holds \"a\", not a whole number"));
   EXPECT_THAT(refusal("{\"ids\": [1, 2.5]}"), HasSubstr("holds 2.5, not a whole number"));
-  EXPECT_THAT(refusal("{\"ids\": [1, 50]}"),
-              HasSubstr("token id 50 at position 1 is out of range: the model's vocabulary is 0 .. 49"));
+  EXPECT_THAT(
+      refusal("{\"ids\": [1, 50]}"),
+      HasSubstr("token id 50 at position 1 is out of range: the model's vocabulary is 0 .. 49"));
   EXPECT_THAT(refusal("{\"ids\": [-1, 2]}"), HasSubstr("token id -1"));
   EXPECT_THAT(refusal("{\"ids\": [99999999999999999999]}"), HasSubstr("not a whole number"));
   EXPECT_THAT(refusal("{\"ids\": [18446744073709551615]}"), HasSubstr("not a whole number"));
-  EXPECT_THAT(refusal("{\"ids\": [1, 2], \"document_lengths\": [1]}"), HasSubstr("add up to the 2 ids"));
-  EXPECT_THAT(refusal("{\"ids\": [1, 2], \"document_lengths\": [3, -1]}"), HasSubstr("must be positive"));
+  EXPECT_THAT(refusal("{\"ids\": [1, 2], \"document_lengths\": [1]}"),
+              HasSubstr("add up to the 2 ids"));
+  EXPECT_THAT(refusal("{\"ids\": [1, 2], \"document_lengths\": [3, -1]}"),
+              HasSubstr("must be positive"));
 }
 
 TEST_F(ScoreFile, ASavedAndLoadedModelScoresTheSameBits) {

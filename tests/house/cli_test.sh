@@ -28,5 +28,7 @@ expect 2 "^hint: did you mean 'config-reference'\?$" config-refrence
 expect 2 "^error: lorikeet: unknown option '--verion'$" --verion
 expect 2 "^hint: did you mean '--version'\?$" --verion
 expect 2 '^hint: `lorikeet --help` lists what there is$' zzzzzz
+expect 2 "^hint: did you mean '--verbose'\?$" config-reference --verbsoe
+expect 2 "^error: lorikeet config-reference: unexpected argument 'x'$" config-reference x
 expect 2 '^error: lorikeet: ' # no command at all
 echo "the program's frame is as it should be"

@@ -1,5 +1,5 @@
-// model_probe MODEL IN.safetensors OUT.safetensors: logits and the gradient of every parameter for the mean
-// next-token loss of "ids" [B, L+1], for comparing a model with other people's software.
+// model_probe MODEL IN.safetensors OUT.safetensors: logits and the gradient of every parameter for
+// the mean next-token loss of "ids" [B, L+1], for comparing a model with other people's software.
 #include <torch/torch.h>
 
 #include <cstdio>

@@ -7,7 +7,8 @@
 
 namespace lorikeet {
 
-/// What the program ends with. The same state stands in a run's status.json, since launchers swallow codes.
+/// What the program ends with. The same state stands in a run's status.json, since launchers
+/// swallow codes.
 enum class ExitCode {
   kOk = 0,
   kInternal = 1,    ///< a defect of ours, never a user's mistake
