@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lorikeet/data/dataset.h"
+
+namespace lorikeet {
+
+/// Where `data.order: similarity` is looked for, next to the shards.
+inline constexpr char kSimilarityOrderFile[] = "similarity.order";
+
+/// Writes an order of the documents (docs/data.md), atomically. It belongs to the dataset with this
+/// fingerprint alone.
+void write_order_file(const std::string& path, std::span<const DocumentNumber> documents,
+                      uint64_t fingerprint);
+
+/// Reads an order: every training document of the dataset once, none that is held out.
+/// @throws Error(kData) for a damaged file, one for other data, or an order that breaks the rule
+std::vector<DocumentNumber> read_order_file(const std::string& path, const Dataset& dataset);
+
+}  // namespace lorikeet
