@@ -12,7 +12,7 @@ struct TokenizerTraining {
   std::string output;               ///< path of the model
   int64_t vocab_size = 32000;       ///< with <unk>, <s>, </s> and 256 byte pieces
   int64_t sample_bytes =
-      0;                ///< of text to learn from, about; 0: all. Whole documents, by their hash
+      0;  ///< of text to learn from, about; 0: all. Whole documents, by their hash
   JsonlOptions jsonl = {};
 };
 
