@@ -2,8 +2,8 @@
 # and c10 only; what needs nvcc, libtorch_cuda or NCCL is in that library, which the program opens at run
 # time where a GPU driver is present (include/lorikeet/core/cuda_backend.h).
 #
-#   AUTO  where nvcc, LibTorch's CUDA half, its CUDA runtime and NCCL are all found
-#   ON    an error where one of them is missing
+#   AUTO  where nvcc, LibTorch's CUDA half, its CUDA runtime and NCCL are all found and fit together
+#   ON    an error where one of them is missing or unfit
 #   OFF   never
 set(LORIKEET_CUDA AUTO CACHE STRING "Build the CUDA half: AUTO, ON or OFF")
 set_property(CACHE LORIKEET_CUDA PROPERTY STRINGS AUTO ON OFF)
@@ -11,7 +11,7 @@ set(LORIKEET_CUDA_SUMMARY "not built")
 set(LORIKEET_NCCL_SUMMARY "not built")
 set(LORIKEET_CUDA_FOUND FALSE)
 
-# Sets LORIKEET_CUDA_MISSING to the first thing that is missing, and the paths of what was found.
+# Sets LORIKEET_CUDA_MISSING to the first thing that is missing or unfit, and the paths of what was found.
 function(lorikeet_find_cuda)
   set(LORIKEET_CUDA_MISSING "" PARENT_SCOPE)
   find_program(LORIKEET_NVCC nvcc NO_CACHE HINTS ${CMAKE_CUDA_COMPILER} $ENV{CUDACXX}
@@ -19,6 +19,11 @@ function(lorikeet_find_cuda)
   if(NOT LORIKEET_NVCC)
     set(LORIKEET_CUDA_MISSING "nvcc was not found (give its folder with -DCUDAToolkit_ROOT=...)"
       PARENT_SCOPE)
+    return()
+  endif()
+  if(CMAKE_VERSION VERSION_LESS 3.31)
+    set(LORIKEET_CUDA_MISSING "CMake ${CMAKE_VERSION} cannot set C++20 for nvcc: 3.31 is needed \
+(scripts/bootstrap.sh installs one in ${LORIKEET_DEPS}/venv/bin)" PARENT_SCOPE)
     return()
   endif()
   set(torch_lib ${LORIKEET_TORCH_ROOT}/lib)
@@ -42,6 +47,16 @@ function(lorikeet_find_cuda)
     set(LORIKEET_CUDA_MISSING "LibTorch's CUDA runtime, ${runtime_name}, was not found" PARENT_SCOPE)
     return()
   endif()
+  execute_process(COMMAND ${LORIKEET_NVCC} --version OUTPUT_VARIABLE nvcc_says ERROR_VARIABLE nvcc_says)
+  string(REGEX MATCH "release ([0-9]+)\\.[0-9]+" nvcc_release "${nvcc_says}")
+  if(NOT CMAKE_MATCH_1 STREQUAL runtime_major)
+    if(NOT nvcc_release)
+      set(nvcc_release "an unknown release")
+    endif()
+    set(LORIKEET_CUDA_MISSING "${LORIKEET_NVCC} is of ${nvcc_release}, not of LibTorch's CUDA \
+${runtime_major} (name another toolkit with -DCUDAToolkit_ROOT=...)" PARENT_SCOPE)
+    return()
+  endif()
   set(nccl_folders ${LORIKEET_TORCH_ROOT}/../nvidia/nccl ${real_torch}/../nvidia/nccl)
   find_path(LORIKEET_NCCL_INCLUDE nccl.h NO_CACHE HINTS ${nccl_folders} PATH_SUFFIXES include)
   find_file(LORIKEET_NCCL libnccl.so.2 NO_CACHE HINTS ${nccl_folders} PATH_SUFFIXES lib)
@@ -52,12 +67,15 @@ function(lorikeet_find_cuda)
   foreach(name NVCC CUDART NCCL_INCLUDE NCCL)
     set(LORIKEET_${name} ${LORIKEET_${name}} PARENT_SCOPE)
   endforeach()
-  set(LORIKEET_CUDART_MAJOR ${runtime_major} PARENT_SCOPE)
 endfunction()
 
-if(LORIKEET_CUDA STREQUAL "AUTO" OR LORIKEET_CUDA)
+string(TOUPPER "${LORIKEET_CUDA}" _wish)
+if(NOT _wish MATCHES "^(AUTO|ON|YES|TRUE|Y|1|OFF|NO|FALSE|N|0)$")
+  message(FATAL_ERROR "LORIKEET_CUDA is '${LORIKEET_CUDA}': it must be AUTO, ON or OFF.")
+endif()
+if(_wish STREQUAL "AUTO" OR _wish)
   lorikeet_find_cuda()
-  if(LORIKEET_CUDA_MISSING AND LORIKEET_CUDA STREQUAL "AUTO")
+  if(LORIKEET_CUDA_MISSING AND _wish STREQUAL "AUTO")
     message(STATUS "CUDA: not built, ${LORIKEET_CUDA_MISSING}")
   elseif(LORIKEET_CUDA_MISSING)
     message(FATAL_ERROR "LORIKEET_CUDA is ON, but ${LORIKEET_CUDA_MISSING}.\n"
@@ -66,14 +84,10 @@ if(LORIKEET_CUDA STREQUAL "AUTO" OR LORIKEET_CUDA)
     set(LORIKEET_CUDA_FOUND TRUE)
   endif()
 else()
-  message(STATUS "CUDA: not built, LORIKEET_CUDA is ${LORIKEET_CUDA}")
+  message(STATUS "CUDA: not built, LORIKEET_CUDA is OFF")
 endif()
 
 if(LORIKEET_CUDA_FOUND)
-  if(CMAKE_VERSION VERSION_LESS 3.31)
-    message(FATAL_ERROR "CMake ${CMAKE_VERSION} cannot set C++20 for nvcc 13: CMake 3.31 is needed. "
-      "scripts/bootstrap.sh installs one in ${LORIKEET_DEPS}/venv/bin; or use -DLORIKEET_CUDA=OFF.")
-  endif()
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80 90 100 CACHE STRING "GPU architectures: A100, H100, B200")
   endif()
@@ -81,10 +95,6 @@ if(LORIKEET_CUDA_FOUND)
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # LibTorch's own, linked by name
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
-  if(NOT CUDAToolkit_VERSION_MAJOR EQUAL LORIKEET_CUDART_MAJOR)
-    message(FATAL_ERROR "nvcc is of CUDA ${CUDAToolkit_VERSION} and LibTorch of CUDA "
-      "${LORIKEET_CUDART_MAJOR}: their major versions must agree, or use -DLORIKEET_CUDA=OFF")
-  endif()
   list(TRANSFORM CMAKE_CUDA_ARCHITECTURES PREPEND sm_ OUTPUT_VARIABLE _architectures)
   list(JOIN _architectures ", " _architectures)
   set(LORIKEET_CUDA_SUMMARY "${CUDAToolkit_VERSION} (${_architectures})")

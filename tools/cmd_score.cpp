@@ -1,4 +1,4 @@
-// lorikeet score: per-token log-probabilities of token ids under any model directory.
+// lorikeet score: per-token log-probabilities of token ids or text under any model directory.
 #include <memory>
 #include <string>
 
@@ -14,14 +14,19 @@ void add_score_command(CLI::App& app) {
     std::string model, input, output;
   };
   const auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("score", "Per-token log-probabilities (natural logarithm) of token ids");
+  CLI::App* command = app.add_subcommand(
+      "score", "Per-token log-probabilities (natural logarithm) of token ids or text");
   command->add_option("MODEL", options->model, "Model directory")->required();
-  command->add_option("--input", options->input, "JSON lines {\"ids\": [...]}")->required();
-  command->add_option("--output", options->output, "JSON lines {\"logprobs\": [...]}")->required();
+  command
+      ->add_option("--input", options->input, "JSON lines {\"ids\": [...]} or {\"text\": \"...\"}")
+      ->required();
+  command
+      ->add_option("--output", options->output,
+                   "JSON lines {\"logprobs\": [...]}; of text, with its \"ids\"")
+      ->required();
   command->callback([options] {
     LanguageModel model = load_language_model(options->model);
-    const int64_t scored = score_file(model, options->input, options->output);
+    const int64_t scored = score_file(model, options->model, options->input, options->output);
     log_info("scored {} sequences: {}", scored, options->output);
   });
 }

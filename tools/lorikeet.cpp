@@ -4,6 +4,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,9 +17,11 @@
 namespace lorikeet {
 namespace {
 
-int report(ExitCode code, std::string_view message, std::string_view hint = "") {
+// A message of several problems has a line for each; every one is an `error:` line, for greps.
+int report(ExitCode code, const std::string& message, std::string_view hint = "") {
   std::cout.flush();
-  std::cerr << "error: " << message << '\n';
+  std::istringstream lines(message);
+  for (std::string line; std::getline(lines, line);) std::cerr << "error: " << line << '\n';
   if (!hint.empty()) std::cerr << "hint: " << hint << '\n';
   return static_cast<int>(code);
 }

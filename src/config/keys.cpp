@@ -68,16 +68,23 @@ std::string nearest_key(const std::string& path) {
   const std::string leaf = leaf_of(path);
   std::vector<std::string> paths, leaves, siblings, namesakes;
   for (const auto& [key, shape] : known_keys()) {
-    paths.push_back(key);
+    if (path.starts_with(key + ".")) continue;  // the user named this section, and rightly so
     leaves.push_back(leaf_of(key));
-    if (section_of(key) == section) siblings.push_back(leaf_of(key));
+    if (section_of(key) == section) {
+      siblings.push_back(leaf_of(key));
+    } else {
+      paths.push_back(key);
+    }
     if (leaf_of(key) == leaf) namesakes.push_back(key);
   }
   if (!namesakes.empty()) return most_alike(path, namesakes);  // right key, wrong section
   if (const std::string key = nearest(leaf, siblings); !key.empty()) return join_path(section, key);
   if (const std::string key = nearest(path, paths); !key.empty()) return key;
   const std::string key = nearest(leaf, leaves);
-  if (key.empty()) return section.empty() ? "" : nearest_key(section);
+  if (key.empty()) {
+    const bool has_wrong_section = !section.empty() && !known_keys().contains(section);
+    return has_wrong_section ? nearest_key(section) : "";
+  }
   for (const std::string& candidate : paths) {
     if (leaf_of(candidate) == key) namesakes.push_back(candidate);
   }

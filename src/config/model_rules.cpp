@@ -20,8 +20,7 @@ void check_heads(const ModelConfig& model, Problems& problems) {
         {.keys = {"model.hidden_size", "model.num_heads"},
          .value = fmt::format("{}", model.hidden_size),
          .rule = fmt::format("is not a multiple of model.num_heads {}", heads),
-         .hint = multiples_hint(heads, model.hidden_size) + ", or set model.head_dim",
-         .where = ""});
+         .hint = multiples_hint(2 * heads, model.hidden_size) + ", or set model.head_dim"});
     return;
   }
   if (model.head_size() % 2 != 0) {
@@ -35,8 +34,7 @@ void check_heads(const ModelConfig& model, Problems& problems) {
                                    "rotary embeddings turn pairs",
                                    heads, model.head_size()),
          .hint = is_given ? multiples_hint(2, model.head_dim)
-                          : multiples_hint(2 * heads, model.hidden_size),
-         .where = ""});
+                          : multiples_hint(2 * heads, model.hidden_size)});
   }
 }
 
@@ -45,39 +43,35 @@ void check_kv_heads(const ModelConfig& model, Problems& problems) {
   problems.push_back({.keys = {"model.num_kv_heads", "model.num_heads"},
                       .value = fmt::format("{}", model.num_kv_heads),
                       .rule = fmt::format("does not divide model.num_heads {}", model.num_heads),
-                      .hint = divisors_hint(model.num_heads, model.num_kv_heads),
-                      .where = ""});
+                      .hint = divisors_hint(model.num_heads, model.num_kv_heads)});
 }
 
 void check_segments(const ModelConfig& model, Problems& problems) {
   const FeedForwardConfig& ffn = model.feed_forward;
+  if (ffn.routing == Routing::kSequence) return;  // one decision for all: there are no segments
   const std::string key = "model.feed_forward.segment_length";
   const int64_t context = model.context_length;
-  const bool must_divide =
-      ffn.segment_scope == Scope::kContext && ffn.routing != Routing::kSequence;
+  const bool must_divide = ffn.segment_scope == Scope::kContext;
   if (ffn.segment_length > context) {
     problems.push_back({.keys = {key, "model.context_length"},
                         .value = fmt::format("{}", ffn.segment_length),
                         .rule = fmt::format("is more than model.context_length {}", context),
-                        .hint = divisors_hint(context, ffn.segment_length),
-                        .where = ""});
+                        .hint = divisors_hint(context, ffn.segment_length)});
   } else if (must_divide && context % ffn.segment_length != 0) {
     problems.push_back({.keys = {key, "model.context_length"},
                         .value = fmt::format("{}", ffn.segment_length),
                         .rule = fmt::format("does not divide model.context_length {}", context),
-                        .hint = divisors_hint(context, ffn.segment_length),
-                        .where = ""});
+                        .hint = divisors_hint(context, ffn.segment_length)});
   }
-  const bool leaks = ffn.segment_scope == Scope::kDocument && ffn.routing != Routing::kSequence &&
-                     ffn.first_segment == FirstSegment::kSelfStopGradient;
+  const bool leaks =
+      ffn.segment_scope == Scope::kDocument && ffn.first_segment == FirstSegment::kSelfStopGradient;
   if (leaks) {
     problems.push_back(
         {.keys = {"model.feed_forward.first_segment", "model.feed_forward.segment_scope"},
          .value = to_string(ffn.first_segment),
          .rule = "would let tokens see later ones in every document, with "
                  "model.feed_forward.segment_scope document",
-         .hint = "use uniform or learned",
-         .where = ""});
+         .hint = "use uniform or learned"});
   }
 }
 
@@ -89,8 +83,7 @@ void check_router_init(const ModelConfig& model, Problems& problems) {
        .value = "0",
        .rule = "with model.feed_forward.expert_init copied never tells the experts "
                "apart: equal experts give the router no gradient",
-       .hint = "use 0.02",
-       .where = ""});
+       .hint = "use 0.02"});
 }
 
 void check_smear(const ModelConfig& model, Problems& problems) {
@@ -102,26 +95,13 @@ void check_smear(const ModelConfig& model, Problems& problems) {
         {.keys = {std::string("model.feed_forward.smear.") + key, "model.feed_forward.routing"},
          .value = value,
          .rule = "is for model.feed_forward.routing sequence, not " + to_string(ffn.routing),
-         .hint = "remove it, or set routing: sequence",
-         .where = ""});
+         .hint = "remove it, or set routing: sequence"});
   };
   refuse(ffn.smear.input_norm, "input_norm", "true");
   refuse(ffn.smear.router_norm, "router_norm", "true");
   refuse(ffn.smear.router_bias, "router_bias", "true");
   refuse(ffn.smear.expert_dropout > 0, "expert_dropout",
          fmt::format("{}", ffn.smear.expert_dropout));
-}
-
-/// In floating point, so that absurd sizes do not overflow.
-double approximate_parameters(const ModelConfig& model) {
-  const auto hidden = static_cast<double>(model.hidden_size);
-  const double heads = 2.0 * static_cast<double>(model.num_heads + model.kv_heads());
-  const double attention = hidden * heads * static_cast<double>(model.head_size());
-  const double experts =
-      model.is_merged() ? static_cast<double>(model.feed_forward.num_experts) : 1;
-  const double ffn = 3.0 * hidden * static_cast<double>(model.ffn_size) * experts;
-  const double embeddings = 2.0 * hidden * static_cast<double>(model.vocab_size);
-  return static_cast<double>(model.num_layers) * (attention + ffn) + embeddings;
 }
 
 void check_total_size(const ModelConfig& model, Problems& problems) {
@@ -131,8 +111,7 @@ void check_total_size(const ModelConfig& model, Problems& problems) {
                                "model.feed_forward.num_experts"},
                       .value = "",
                       .rule = fmt::format("{:.1e} parameters are more than 2^60", parameters),
-                      .hint = "make it smaller",
-                      .where = ""});
+                      .hint = "make it smaller"});
 }
 
 }  // namespace
@@ -154,6 +133,17 @@ std::string divisors_hint(int64_t n, int64_t value) {
 std::string multiples_hint(int64_t n, int64_t value) {
   const int64_t below = value / n * n;
   return below == 0 ? fmt::format("use {}", n) : fmt::format("use {} or {}", below, below + n);
+}
+
+double approximate_parameters(const ModelConfig& model) {
+  const auto hidden = static_cast<double>(model.hidden_size);
+  const double heads = 2.0 * static_cast<double>(model.num_heads + model.kv_heads());
+  const double attention = hidden * heads * static_cast<double>(model.head_size());
+  const double experts =
+      model.is_merged() ? static_cast<double>(model.feed_forward.num_experts) : 1;
+  const double ffn = 3.0 * hidden * static_cast<double>(model.ffn_size) * experts;
+  const double embeddings = 2.0 * hidden * static_cast<double>(model.vocab_size);
+  return static_cast<double>(model.num_layers) * (attention + ffn) + embeddings;
 }
 
 std::vector<Problem> model_rule_problems(const ModelConfig& model) {

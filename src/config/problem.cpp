@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <set>
 
 namespace lorikeet {
 namespace {
@@ -36,12 +36,14 @@ std::string shown(std::string_view text) {
 void throw_problems(const std::vector<Problem>& problems, ExitCode code) {
   std::string message;
   std::string hint;
+  std::set<std::string> fixes;
   for (const Problem& problem : problems) {
     message += (message.empty() ? "" : "\n") + line_of(problem);
-    if (problem.hint.empty() || hint.find(problem.hint) != std::string::npos) continue;
+    if (problem.hint.empty()) continue;
     const bool says_which = problems.size() > 1 && !problem.keys.empty() && !problem.value.empty();
-    hint += hint.empty() ? "" : "; ";
-    hint += says_which ? problem.keys.front() + ": " + problem.hint : problem.hint;
+    const std::string fix = (says_which ? shown(problem.keys.front()) + ": " : "") + problem.hint;
+    if (!fixes.insert(fix).second) continue;
+    hint += (hint.empty() ? "" : "; ") + fix;
   }
   throw Error(code, message, hint);
 }

@@ -14,7 +14,7 @@ struct Problem {
   std::string value;              ///< "" where the key itself is wrong
   std::string rule;               ///< to be read after the value: "does not divide 4096"
   std::string hint;
-  std::string where;  ///< "run.yaml:14" or "--set KEY=VALUE"; "" where unknown
+  std::string where = {};  ///< "run.yaml:14" or "--set KEY=VALUE"; "" where unknown
 };
 
 /// What parsing a value throws: rule and hint as in Problem.

@@ -41,8 +41,7 @@ class RangeChecker {
     }
   }
   void add(const std::string& path, const std::string& value, const InvalidValue& broken) {
-    problems.push_back(
-        {.keys = {path}, .value = value, .rule = broken.rule, .hint = broken.hint, .where = ""});
+    problems.push_back({.keys = {path}, .value = value, .rule = broken.rule, .hint = broken.hint});
   }
 
   std::string section_;
@@ -54,6 +53,9 @@ std::vector<Problem> range_problems(const RunConfig& config);
 /// Rules between fields. Only for configurations whose single fields are in range.
 std::vector<Problem> model_rule_problems(const ModelConfig& model);
 std::vector<Problem> run_rule_problems(const RunConfig& config);
+
+/// In floating point, so that absurd sizes do not overflow.
+double approximate_parameters(const ModelConfig& model);
 
 /// "use 256 or 512": the divisors of `n` next to `value`.
 std::string divisors_hint(int64_t n, int64_t value);

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lorikeet/config/validate.h"
 #include "rules.h"
 #include "schema.h"
@@ -8,6 +10,12 @@ namespace lorikeet {
 namespace {
 
 using Problems = std::vector<Problem>;
+
+// Products up to these leave room in 64 bits for what is derived from them.
+constexpr double kMostRunTokens = 1152921504606846976.0;  // 2^60
+constexpr double kMostBytes = 4611686018427387904.0;      // 2^62
+constexpr double kBytesOfAParameter = 16;  // weight, gradient and two moments, in fp32
+constexpr double kBytesOfAnActivation = 16;
 
 void check_length(const RunConfig& config, Problems& problems) {
   const bool has_tokens = config.train.tokens.value > 0;
@@ -20,21 +28,38 @@ void check_length(const RunConfig& config, Problems& problems) {
                                                 config.train.steps)
                                   : "the run has no length",
                       .hint = has_tokens ? "remove one of them, or set it to 0"
-                                         : "set train.tokens (such as 10M) or train.steps",
-                      .where = ""});
+                                         : "set train.tokens (such as 10M) or train.steps"});
+}
+
+/// Each rank takes whole micro-batches of a step. With replicate auto, at least those of one copy.
+void check_ranks(const RunConfig& config, Problems& problems) {
+  const TrainConfig& train = config.train;
+  const ParallelConfig& parallel = config.parallel;
+  const int64_t ranks = std::max<int64_t>(1, parallel.replicate) * parallel.shard * parallel.slice;
+  const int64_t together = train.micro_batch * ranks;  // each factor is at most 2^20
+  if (train.batch_sequences % together == 0) return;
+  const std::string multiples = together <= schema::kMostSequences
+                                    ? multiples_hint(together, train.batch_sequences) + ", or "
+                                    : "use ";
+  problems.push_back(
+      {.keys = {"train.batch_sequences", "train.micro_batch", "parallel.replicate",
+                "parallel.shard"},
+       .value = fmt::format("{}", train.batch_sequences),
+       .rule = fmt::format("is not a multiple of {}: train.micro_batch {} x {} ranks of parallel",
+                           together, train.micro_batch, ranks),
+       .hint = multiples + "fewer ranks or a smaller train.micro_batch"});
 }
 
 void check_batch(const RunConfig& config, Problems& problems) {
   const TrainConfig& train = config.train;
-  if (train.batch_sequences % train.micro_batch == 0) return;
+  if (train.batch_sequences % train.micro_batch == 0) return check_ranks(config, problems);
   const bool is_larger = train.micro_batch > train.batch_sequences;
   problems.push_back(
       {.keys = {"train.micro_batch", "train.batch_sequences"},
        .value = fmt::format("{}", train.micro_batch),
        .rule = fmt::format("{} train.batch_sequences {}",
                            is_larger ? "is more than" : "does not divide", train.batch_sequences),
-       .hint = divisors_hint(train.batch_sequences, train.micro_batch),
-       .where = ""});
+       .hint = divisors_hint(train.batch_sequences, train.micro_batch)});
 }
 
 void check_dense_warmup(const RunConfig& config, Problems& problems) {
@@ -44,8 +69,7 @@ void check_dense_warmup(const RunConfig& config, Problems& problems) {
     problems.push_back({.keys = {"train.dense_warmup", other},
                         .value = to_string(warmup),
                         .rule = rule,
-                        .hint = hint,
-                        .where = ""});
+                        .hint = hint});
   };
   if (!config.model.is_merged()) {
     refuse("model.feed_forward.kind",
@@ -84,8 +108,37 @@ void check_schedule(const RunConfig& config, Problems& problems) {
                 "train.tokens"},
        .value = to_string(schedule.warmup),
        .rule = fmt::format("{} do not fit in the run of {} steps", parts, with_separators(total)),
-       .hint = "make them shorter, such as schedule.warmup 5%, or the run longer",
-       .where = ""});
+       .hint = "make them shorter, such as schedule.warmup 5%, or the run longer"});
+}
+
+void check_run_tokens(const RunConfig& config, Problems& problems) {
+  const double total = static_cast<double>(tokens_per_step(config)) *  // at most 2^48
+                       static_cast<double>(total_steps(config));
+  if (total <= kMostRunTokens) return;
+  problems.push_back(
+      {.keys = {"train.steps", "train.batch_sequences", "model.context_length"},
+       .value = fmt::format("{}", config.train.steps),
+       .rule = fmt::format("steps of {} tokens are more than 2^60 tokens",
+                           with_separators(tokens_per_step(config))),
+       .hint = "use fewer steps, or a smaller train.batch_sequences or model.context_length"});
+}
+
+void check_memory(const RunConfig& config, Problems& problems) {
+  const ModelConfig& model = config.model;
+  const double tokens =
+      static_cast<double>(config.train.micro_batch) * static_cast<double>(model.context_length);
+  const auto width = static_cast<double>(model.hidden_size + model.ffn_size + model.vocab_size);
+  const double activations = tokens * width * static_cast<double>(model.num_layers);
+  const double bytes =
+      approximate_parameters(model) * kBytesOfAParameter + activations * kBytesOfAnActivation;
+  if (bytes <= kMostBytes) return;
+  problems.push_back(
+      {.keys = {"model", "model.context_length", "train.micro_batch", "model.hidden_size",
+                "model.ffn_size", "model.vocab_size", "model.num_layers",
+                "model.feed_forward.num_experts"},
+       .value = "",
+       .rule = fmt::format("{:.1e} bytes of weights and activations are more than 2^62", bytes),
+       .hint = "make model.context_length, train.micro_batch or the model smaller"});
 }
 
 }  // namespace
@@ -112,10 +165,12 @@ std::vector<Problem> range_problems(const RunConfig& config) {
 
 std::vector<Problem> run_rule_problems(const RunConfig& config) {
   Problems problems = model_rule_problems(config.model);
+  if (problems.empty()) check_memory(config, problems);  // not the same absurd model twice
   check_length(config, problems);
   const bool has_length = config.train.tokens.value > 0 || config.train.steps > 0;
   check_batch(config, problems);
   if (!has_length) return problems;
+  check_run_tokens(config, problems);
   check_dense_warmup(config, problems);
   check_schedule(config, problems);
   return problems;

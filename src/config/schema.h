@@ -15,6 +15,7 @@ inline const Units kRecurring = {
     {Period::Unit::kSteps, Period::Unit::kTokens, Period::Unit::kSeconds, Period::Unit::kNever}};
 inline const Units kRecurringSteps = {
     {Period::Unit::kSteps, Period::Unit::kTokens, Period::Unit::kNever}};
+inline constexpr int64_t kMostSequences = 1 << 24;
 inline constexpr int64_t kMostSteps = 1'000'000'000'000;
 inline constexpr int64_t kMostTokens = 1'000'000'000'000'000;
 }  // namespace schema
@@ -40,11 +41,11 @@ void describe(Visitor& v, TrainConfig& c) {
   v.field("tokens", c.tokens, Whole{0, schema::kMostTokens},
           "Length of the run in tokens, rounded to whole steps. Give this or `steps`.");
   v.field("steps", c.steps, Whole{0, schema::kMostSteps}, "Length of the run in steps.");
-  v.field("batch_sequences", c.batch_sequences, Whole{1, 1 << 24},
+  v.field("batch_sequences", c.batch_sequences, Whole{1, schema::kMostSequences},
           "Sequences a step, of the whole world; accumulation follows from this, `micro_batch` and "
           "the number of ranks.");
   v.field("micro_batch", c.micro_batch, Whole{1, 1 << 20},
-          "Sequences a rank holds at once; divides `batch_sequences`.");
+          "Sequences a rank holds at once; this times the ranks divides `batch_sequences`.");
   v.field("precision", c.precision, Any{},
           "Of matrix products. Master weights, optimizer state, router, norms and losses are fp32 "
           "either way.");

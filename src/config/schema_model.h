@@ -55,17 +55,16 @@ void describe(Visitor& v, ModelConfig& c) {
           "Width of a feed-forward layer, and of each expert.");
   v.field("vocab_size", c.vocab_size, Whole{1, 1 << 24}, "Token ids; at least the tokenizer's.");
   v.field("context_length", c.context_length, Whole{1, 1 << 24}, "Tokens in a sequence.");
-  v.field("rope_theta", c.rope_theta, Real{.max = 1e12, .min_allowed = false},
+  v.field("rope_theta", c.rope_theta, Real{.min = 1, .max = 1e12},
           "Base of the rotary position embedding.");
-  v.field("norm_eps", c.norm_eps, Real{.max = 1, .min_allowed = false},
-          "Added to the mean square in RMSNorm.");
+  v.field("norm_eps", c.norm_eps, Real{.max = 1}, "Added to the mean square in RMSNorm.");
   v.field("tie_embeddings", c.tie_embeddings, Any{},
           "Input and output embeddings are the same matrix.");
   v.field("qk_norm", c.qk_norm, Any{},
           "RMSNorm on queries and keys: none, over the full projection, or over each head.");
   v.field("attention_scope", c.attention_scope, Any{},
           "Whether tokens attend to the whole context or to their own document only.");
-  v.field("init_std", c.init_std, Real{.max = 100, .min_allowed = false},
+  v.field("init_std", c.init_std, Real{.min = 1e-8, .max = 100},
           "Standard deviation of the initial weights.");
   v.field("init_truncation", c.init_truncation, Real{.max = 100},
           "Where their distribution is cut, in standard deviations. 0: not cut.");

@@ -75,7 +75,8 @@ void Settings::add(const std::string& path, const YAML::Node& node, int line, La
     case Shape::kSection:
     case Shape::kMap:
       if (node.IsMap()) return add_section(path, node, layer);
-      return refuse(path, kind_of(node), "where keys and values belong", "", where);
+      return refuse(path, kind_of(node), "where keys and values belong",
+                    "write `key: value` lines below it, indented", where);
     case Shape::kList:
       return add_list(path, node, where);
     case Shape::kScalar:
@@ -107,7 +108,9 @@ void Settings::add_list(const std::string& path, const YAML::Node& node, const s
   if (!node.IsSequence()) {
     return refuse(path, kind_of(node), "where a list belongs", "write [a, b]", where);
   }
-  if (node.size() > kLongestList) return refuse(path, "", "list is far too long", "", where);
+  if (node.size() > kLongestList)
+    return refuse(path, "", "list is far too long",
+                  fmt::format("write at most {} values", kLongestList), where);
   Setting setting{.values = {}, .where = where};
   for (const YAML::Node& element : node) {
     if (!element.IsScalar()) {
@@ -121,7 +124,8 @@ void Settings::add_list(const std::string& path, const YAML::Node& node, const s
 void Settings::add_scalar(const std::string& path, const YAML::Node& node,
                           const std::string& where) {
   if (!node.IsScalar()) {
-    return refuse(path, kind_of(node), "where a single value belongs", "", where);
+    return refuse(path, kind_of(node), "where a single value belongs",
+                  "write one value, without brackets or keys", where);
   }
   settings_[path] = {.values = {node.Scalar()}, .where = where};
 }

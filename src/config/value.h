@@ -52,7 +52,8 @@ void parse_value(const std::string& text, E& value, const Any&) {
     value = parse_enum<E>(text);
   } catch (const std::invalid_argument& error) {
     const std::string meant = nearest(text, enum_names<E>());
-    throw InvalidValue{error.what(), meant.empty() ? "" : "did you mean " + meant + "?"};
+    throw InvalidValue{error.what(),
+                       meant.empty() ? "use one of them" : "did you mean " + meant + "?"};
   }
 }
 
@@ -66,7 +67,8 @@ template <NamedEnum E>
 std::optional<InvalidValue> broken_rule(E value, const Any&) {
   const auto index = static_cast<size_t>(value);
   if (index < kEnumNames<E>.size()) return std::nullopt;
-  return InvalidValue{"is outside its enum", ""};
+  return InvalidValue{"is outside its enum",
+                      fmt::format("use one of {}", fmt::join(kEnumNames<E>, ", "))};
 }
 
 /// A YAML scalar that reads back as `text`: plain where that is safe, else in double quotes.

@@ -221,6 +221,8 @@ void TokenizeJob::check_resumed_shards() {
 }
 
 void TokenizeJob::encode_all(ChunkReader& reader) {
+  const int64_t already_read =
+      reader.stored_bytes_read();  // the threads own the reader from here on
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   OrderedPipeline<InputChunk, EncodedChunk> pipeline(
       options_.threads > 0 ? options_.threads : cores,
@@ -230,7 +232,7 @@ void TokenizeJob::encode_all(ChunkReader& reader) {
         return [encoder](const InputChunk& chunk) { return encoder->encode(chunk); };
       });
   ProgressBar progress("tokenize", static_cast<double>(input_bytes_));
-  progress.start_from(static_cast<double>(reader.stored_bytes_read()));
+  progress.start_from(static_cast<double>(already_read));
   while (const std::optional<EncodedChunk> chunk = pipeline.next()) {
     add(*chunk);
     progress.update(static_cast<double>(chunk->stored_bytes_read), [&] {

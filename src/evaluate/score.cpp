@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/evaluate/model_tokenizer.h"
 #include "lorikeet/ops/functions.h"
 
 namespace lorikeet {
@@ -41,21 +44,39 @@ std::vector<int64_t> integers(const nlohmann::json& line, const char* key) {
   return values;
 }
 
-ScoreRequest parse_request(const std::string& text, int64_t vocab_size) {
-  const auto line = nlohmann::json::parse(text);
-  if (!line.is_object() || !line.contains("ids")) {
-    throw std::invalid_argument("not an object with \"ids\"");
+/// The model directory's tokenizer, opened when a text first needs it.
+class LazyTokenizer {
+ public:
+  explicit LazyTokenizer(std::string directory) : directory_(std::move(directory)) {}
+  const Tokenizer& get() {
+    if (!tokenizer_) tokenizer_ = load_model_tokenizer(directory_);
+    return *tokenizer_;
   }
+
+ private:
+  std::string directory_;
+  std::optional<Tokenizer> tokenizer_;
+};
+
+struct InputLine {
   ScoreRequest request;
-  request.ids = integers(line, "ids");
-  for (size_t i = 0; i < request.ids.size(); ++i) {
-    if (request.ids[i] < 0 || request.ids[i] >= vocab_size) {
-      throw std::invalid_argument(
-          fmt::format("token id {} at position {} is out of range: the "
-                      "model's vocabulary is 0 .. {}",
-                      request.ids[i], i, vocab_size - 1));
-    }
+  bool is_text = false;
+};
+
+InputLine parse_line(const std::string& text, int64_t vocab_size, LazyTokenizer& tokenizer) {
+  const auto line = nlohmann::json::parse(text);
+  if (!line.is_object() || line.contains("ids") == line.contains("text")) {
+    throw std::invalid_argument("not an object with either \"ids\" or \"text\"");
   }
+  InputLine parsed{.request = {}, .is_text = line.contains("text")};
+  ScoreRequest& request = parsed.request;
+  if (parsed.is_text) {
+    if (!line["text"].is_string()) throw std::invalid_argument("\"text\" must be a string");
+    request.ids = encode_document(tokenizer.get(), line["text"].get_ref<const std::string&>());
+  } else {
+    request.ids = integers(line, "ids");
+  }
+  check_token_ids(request.ids, vocab_size);
   if (line.contains("document_lengths")) {
     request.document_lengths = integers(line, "document_lengths");
     int64_t left = static_cast<int64_t>(request.ids.size());
@@ -69,17 +90,19 @@ ScoreRequest parse_request(const std::string& text, int64_t vocab_size) {
           "\"document_lengths\" must be positive and add up to the {} ids", request.ids.size()));
     }
   }
-  return request;
+  return parsed;
 }
 
-std::string response_line(const std::vector<double>& logprobs) {
+std::string response_line(const InputLine& line, const std::vector<double>& logprobs) {
   for (const double value : logprobs) {
     if (!std::isfinite(value)) {
       throw Error(ExitCode::kCheckpoint, "the model gives a log-probability that is not finite",
                   "its weights may hold NaN or infinite values");
     }
   }
-  return nlohmann::json{{"logprobs", logprobs}}.dump() + "\n";
+  nlohmann::json response{{"logprobs", logprobs}};
+  if (line.is_text) response["ids"] = line.request.ids;
+  return response.dump() + "\n";
 }
 
 }  // namespace
@@ -105,28 +128,36 @@ std::vector<double> score_tokens(LanguageModel& model, const ScoreRequest& reque
   return logprobs;
 }
 
-int64_t score_file(LanguageModel& model, const std::string& input, const std::string& output) {
+int64_t score_file(LanguageModel& model, const std::string& model_directory,
+                   const std::string& input, const std::string& output) {
+  const std::string hint =
+      "each line is one object like {\"ids\": [1, 2, 3]} or {\"text\": \"Once\"}";
   std::ifstream in(input);
   if (!in) {
     throw Error(ExitCode::kData, fmt::format("{}: cannot be opened", input), "check the path");
   }
+  std::error_code no_output_yet;
+  if (std::filesystem::equivalent(input, output, no_output_yet)) {
+    throw Error(ExitCode::kUsage, fmt::format("{}: is the input and the output", output),
+                "give --output another name");
+  }
   AtomicFile out(output, ExitCode::kData);
+  LazyTokenizer tokenizer(model_directory);
   std::string text;
   int64_t line = 0, scored = 0;
   while (std::getline(in, text)) {
     ++line;
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    ScoreRequest request;
+    InputLine parsed;
     try {
-      request = parse_request(text, model->config().vocab_size);
+      parsed = parse_line(text, model->config().vocab_size, tokenizer);
     } catch (const nlohmann::json::exception& error) {
       throw Error(ExitCode::kData, fmt::format("{}:{}: not JSON: {}", input, line, error.what()),
-                  "each line is one object like {\"ids\": [1, 2, 3]}");
+                  hint);
     } catch (const std::invalid_argument& error) {
-      throw Error(ExitCode::kData, fmt::format("{}:{}: {}", input, line, error.what()),
-                  "each line is one object like {\"ids\": [1, 2, 3]}");
+      throw Error(ExitCode::kData, fmt::format("{}:{}: {}", input, line, error.what()), hint);
     }
-    out.write(response_line(score_tokens(model, request)));
+    out.write(response_line(parsed, score_tokens(model, parsed.request)));
     ++scored;
   }
   if (in.bad()) throw Error(ExitCode::kData, fmt::format("{}: could not be read", input));

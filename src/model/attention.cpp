@@ -7,28 +7,33 @@ namespace lorikeet {
 
 namespace {
 
-torch::Tensor causal_attention(const torch::Tensor& q_BALH, const torch::Tensor& k_BKLH,
-                               const torch::Tensor& v_BKLH) {
+torch::Tensor attend(const torch::Tensor& q_BALH, const torch::Tensor& k_BKLH,
+                     const torch::Tensor& v_BKLH, bool is_causal) {
   const bool grouped = q_BALH.size(1) != k_BKLH.size(1);
   return at::scaled_dot_product_attention(q_BALH, k_BKLH, v_BKLH, /*attn_mask=*/{},
-                                          /*dropout_p=*/0.0, /*is_causal=*/true,
+                                          /*dropout_p=*/0.0, is_causal,
                                           /*scale=*/std::nullopt, /*enable_gqa=*/grouped);
 }
 
-/// A span at a time: the work is the sum of the spans' squares, and no mask of L x L is made.
-torch::Tensor attention_within_spans(const torch::Tensor& q, const torch::Tensor& k,
-                                     const torch::Tensor& v,
+torch::Tensor causal_attention(const torch::Tensor& q_BALH, const torch::Tensor& k_BKLH,
+                               const torch::Tensor& v_BKLH) {
+  return attend(q_BALH, k_BKLH, v_BKLH, /*is_causal=*/true);
+}
+
+/// A span at a time: the work is the sum of the spans' squares, and no mask of L x L is made. Rows
+/// and spans are split at once, so that backward concatenates their gradients instead of filling
+/// zeros for each.
+torch::Tensor attention_within_spans(const torch::Tensor& q_BALH, const torch::Tensor& k_BKLH,
+                                     const torch::Tensor& v_BKLH,
                                      const std::vector<DocumentLengths>& spans) {
+  const auto q_rows = q_BALH.unbind(0), k_rows = k_BKLH.unbind(0), v_rows = v_BKLH.unbind(0);
   std::vector<torch::Tensor> rows;
-  for (int64_t b = 0; b < q.size(0); ++b) {
+  for (size_t b = 0; b < spans.size(); ++b) {
+    const auto split = [&](const torch::Tensor& row) { return row.split_with_sizes(spans[b], 1); };
+    const auto q = split(q_rows[b]), k = split(k_rows[b]), v = split(v_rows[b]);
     std::vector<torch::Tensor> parts;
-    int64_t begin = 0;
-    for (const int64_t length : spans[b]) {
-      const auto part = [&](const torch::Tensor& t) {
-        return t.narrow(0, b, 1).narrow(2, begin, length);
-      };
-      parts.push_back(causal_attention(part(q), part(k), part(v)));
-      begin += length;
+    for (size_t i = 0; i < spans[b].size(); ++i) {
+      parts.push_back(causal_attention(q[i].unsqueeze(0), k[i].unsqueeze(0), v[i].unsqueeze(0)));
     }
     rows.push_back(torch::cat(parts, 2));
   }
@@ -57,7 +62,8 @@ AttentionImpl::AttentionImpl(const ModelConfig& config, const torch::TensorOptio
   }
 }
 
-torch::Tensor AttentionImpl::forward(const torch::Tensor& x_BLD, const SequenceLayout& layout) {
+AttentionImpl::Projections AttentionImpl::project(const torch::Tensor& x_BLD,
+                                                  const ops::RopeTable& rope) {
   const int64_t B = x_BLD.size(0), L = x_BLD.size(1);
   torch::Tensor q = q_proj_(x_BLD), k = k_proj_(x_BLD), v = v_proj_(x_BLD);
   if (qk_norm_ == QkNorm::kFull) {
@@ -70,13 +76,34 @@ torch::Tensor AttentionImpl::forward(const torch::Tensor& x_BLD, const SequenceL
     q = q_norm_(q);
     k = k_norm_(k);
   }
-  q = ops::apply_rope(q.transpose(1, 2), layout.rope);
-  k = ops::apply_rope(k.transpose(1, 2), layout.rope);
+  q = ops::apply_rope(q.transpose(1, 2), rope);
+  k = ops::apply_rope(k.transpose(1, 2), rope);
   v = v.view({B, L, num_kv_heads_, head_size_}).transpose(1, 2);
+  return {q, k, v};
+}
+
+torch::Tensor AttentionImpl::project_out(const torch::Tensor& y_BALH) {
+  const int64_t B = y_BALH.size(0), L = y_BALH.size(2);
+  return o_proj_(y_BALH.transpose(1, 2).reshape({B, L, num_heads_ * head_size_}));
+}
+
+torch::Tensor AttentionImpl::forward(const torch::Tensor& x_BLD, const SequenceLayout& layout) {
+  const auto [q, k, v] = project(x_BLD, layout.rope);
   const torch::Tensor y_BALH = layout.attends_whole_rows()
                                    ? causal_attention(q, k, v)
                                    : attention_within_spans(q, k, v, layout.attention_spans);
-  return o_proj_(y_BALH.transpose(1, 2).reshape({B, L, num_heads_ * head_size_}));
+  return project_out(y_BALH);
+}
+
+torch::Tensor AttentionImpl::extend(const torch::Tensor& x_BLD, const ops::RopeTable& rope,
+                                    KeyValueCache& cache) {
+  const auto [q, k, v] = project(x_BLD, rope);
+  const bool is_first = cache.length() == 0;
+  cache.append(k, v);
+  if (is_first) return project_out(causal_attention(q, k, v));
+  // One token sees all there is: no mask.
+  TORCH_CHECK(q.size(2) == 1, "Attention::extend: ", q.size(2), " tokens after the first call");
+  return project_out(attend(q, cache.keys(), cache.values(), /*is_causal=*/false));
 }
 
 }  // namespace lorikeet

@@ -1,5 +1,7 @@
 #include "lorikeet/model/flops.h"
 
+#include <algorithm>
+
 namespace lorikeet {
 
 double training_flops_per_token(const ModelConfig& config) {
@@ -13,9 +15,10 @@ double training_flops_per_token(const ModelConfig& config) {
   double layer = 6 * (weights + attention);
   if (config.is_merged()) {
     const double E = static_cast<double>(config.feed_forward.num_experts);
-    const double T = static_cast<double>(config.feed_forward.routing == Routing::kSequence
-                                             ? config.context_length
-                                             : config.feed_forward.segment_length);
+    const double L = static_cast<double>(config.context_length);
+    double T = static_cast<double>(config.feed_forward.segment_length);  // tokens a merge serves
+    if (config.feed_forward.routing == Routing::kSequence) T = L;
+    if (config.feed_forward.routing == Routing::kPrefix) T = std::max(T, L / 2);
     layer += 8 * ffn * E / T;  // merge, merge again, expert gradients, routing gradients: 2 each
   }
   return static_cast<double>(config.num_layers) * layer +

@@ -58,6 +58,18 @@ FeedForwardOutput BlockImpl::forward(const torch::Tensor& x_BLD,
   return {output.y, {output.record}};
 }
 
+LayerState BlockImpl::start_sequence(GenerationRouting routing) const {
+  return {{}, mlp_->start_sequence(routing)};
+}
+
+torch::Tensor BlockImpl::extend(const torch::Tensor& x_BLD, const SequenceLayout& layout,
+                                LayerState& state) {
+  const torch::Tensor attended_BLD =
+      x_BLD + self_attn_->extend(input_layernorm_(x_BLD), layout.rope, state.cache);
+  return attended_BLD +
+         mlp_->extend(post_attention_layernorm_(attended_BLD), layout, state.feed_forward.get());
+}
+
 DecoderImpl::DecoderImpl(const ModelConfig& config, const torch::TensorOptions& options) {
   embed_tokens =
       register_module("embed_tokens", Embedding(config.vocab_size, config.hidden_size, options));
@@ -96,6 +108,30 @@ ModelOutput LanguageModelImpl::forward(const torch::Tensor& ids_BL,
 torch::Tensor LanguageModelImpl::logits(const torch::Tensor& hidden) {
   if (lm_head_) return lm_head_(hidden);
   return torch::linear(hidden, model_->embed_tokens->weight.to(hidden.scalar_type()));
+}
+
+SequenceState LanguageModelImpl::start_sequence(GenerationRouting routing) const {
+  SequenceState state;
+  for (const Block& block : model_->layers) state.layers.push_back(block->start_sequence(routing));
+  return state;
+}
+
+torch::Tensor LanguageModelImpl::extend(const torch::Tensor& ids_BL, SequenceState& state) {
+  const int64_t L = ids_BL.size(1);
+  TORCH_CHECK(ids_BL.size(0) == 1 && (L == 1 || state.length == 0), "extend: ids of shape ",
+              ids_BL.sizes(), " after ", state.length, " tokens");
+  const torch::NoGradGuard no_grad;
+  SequenceLayout layout = make_sequence_layout(config_, 1, L, {}, ids_BL.device());
+  if (state.length > 0) {
+    layout.positions_L += state.length;
+    layout.rope = ops::make_rope_table(layout.positions_L, config_.head_size(), config_.rope_theta);
+  }
+  torch::Tensor x_BLD = model_->embed_tokens(ids_BL).to(compute_dtype_);
+  for (size_t i = 0; i < model_->layers.size(); ++i) {
+    x_BLD = model_->layers[i]->extend(x_BLD, layout, state.layers[i]);
+  }
+  state.length += L;
+  return model_->norm(x_BLD);
 }
 
 torch::Device LanguageModelImpl::device() const { return model_->embed_tokens->weight.device(); }

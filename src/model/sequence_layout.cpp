@@ -28,18 +28,21 @@ void check_documents(const std::vector<DocumentLengths>& documents, int64_t batc
   }
 }
 
-/// Adds the segments of one unit (a context or a document of `length` tokens).
+/// Adds the segments of one unit (a context or a document of `length` tokens). A decision that
+/// serves many tokens is one segment, so that it is merged once: all of the unit for sequence
+/// routing, all behind the first segment for prefix routing.
 void append_unit(const FeedForwardConfig& config, int64_t length, SegmentLayout& layout,
                  std::vector<int64_t>& first_of_unit) {
-  const int64_t segment_length = config.routing == Routing::kSequence
-                                     ? length  // one decision, so one merge
-                                     : std::min(config.segment_length, length);
   const int64_t first = layout.num_segments();
-  for (int64_t begin = 0; begin < length; begin += segment_length) {
-    layout.offsets.push_back(layout.offsets.back() + std::min(segment_length, length - begin));
+  for (int64_t begin = 0; begin < length;) {
+    int64_t end = std::min(begin + config.segment_length, length);
+    if (config.routing == Routing::kSequence) end = length;
+    if (config.routing == Routing::kPrefix && begin > 0) end = length;
+    layout.offsets.push_back(layout.offsets.back() + end - begin);
     layout.is_first.push_back(begin == 0);
     layout.sources.push_back(0);
     first_of_unit.push_back(first);
+    begin = end;
   }
 }
 

@@ -39,11 +39,14 @@ Tensor segment_mean(const Tensor& x, at::IntArrayRef offsets) {
     uniform = uniform && offsets[g + 1] - offsets[g] == length;
   }
   if (uniform) return x.view({num_segments, length, x.size(1)}).mean(1, false, compute);
+  std::vector<int64_t> lengths;
+  for (int64_t g = 0; g < num_segments; ++g) lengths.push_back(offsets[g + 1] - offsets[g]);
   std::vector<Tensor> means;
   means.reserve(num_segments);
-  for (int64_t g = 0; g < num_segments; ++g) {
-    means.push_back(x.narrow(0, offsets[g], offsets[g + 1] - offsets[g]).mean(0, false, compute));
-  }
+  // Split at once: its backward is one concatenation, where slices would each fill an [N, D] with
+  // zeros.
+  for (const Tensor& rows : x.split_with_sizes(lengths))
+    means.push_back(rows.mean(0, false, compute));
   return at::stack(means);
 }
 

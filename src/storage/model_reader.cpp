@@ -130,7 +130,7 @@ const SafetensorsFile& ModelReader::file(const std::string& name) const {
 
 void check_tensors(const ModelReader& reader,
                    const std::vector<std::pair<std::string, std::vector<int64_t>>>& expected) {
-  std::vector<std::string> missing, unexpected, reshaped, problems;
+  std::vector<std::string> missing, unexpected, reshaped, retyped, problems;
   std::set<std::string> known;
   for (const auto& [name, shape] : expected) {
     known.insert(name);
@@ -139,6 +139,8 @@ void check_tensors(const ModelReader& reader,
     } else if (const auto& info = reader.info(name); info.shape != shape) {
       reshaped.push_back(fmt::format("{}: {} in the file, {} in the model", name,
                                      shape_text(info.shape), shape_text(shape)));
+    } else if (!c10::isFloatingType(info.dtype)) {
+      retyped.push_back(fmt::format("{}: {}", name, to_string(info)));
     }
   }
   for (const std::string& name : reader.names()) {
@@ -147,6 +149,7 @@ void check_tensors(const ModelReader& reader,
   if (!missing.empty()) problems.push_back(counted(missing, "missing"));
   if (!unexpected.empty()) problems.push_back(counted(unexpected, "unexpected"));
   if (!reshaped.empty()) problems.push_back(counted(reshaped, "of another shape"));
+  if (!retyped.empty()) problems.push_back(counted(retyped, "not of a floating-point dtype"));
   if (problems.empty()) return;
   refuse(reader.directory(),
          fmt::format("the weights do not fit the model: {}", fmt::join(problems, "; ")),

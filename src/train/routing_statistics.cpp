@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace lorikeet {
@@ -69,8 +70,12 @@ void RoutingStatistics::load_state(const std::string& text) {
   const auto json = nlohmann::json::parse(text);
   if (json.empty()) return;
   const auto values = [&](const char* key) {
-    return torch::tensor(json.at(key).get<std::vector<double>>(), torch::kDouble)
-        .to(torch::kFloat32);
+    std::vector<double> numbers;
+    for (const auto& number : json.at(key)) {  // JSON has null for what is not finite
+      numbers.push_back(number.is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                         : number.get<double>());
+    }
+    return torch::tensor(numbers, torch::kDouble).to(torch::kFloat32);
   };
   const int64_t num_experts = json.at("experts");
   num_segments_ = json.at("segments");

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
+#include <exception>
 #include <optional>
+#include <string>
 
 #include "lorikeet/config/load.h"
+#include "lorikeet/core/error.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/log.h"
 #include "lorikeet/model/load.h"
@@ -26,6 +28,21 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 RunResult Trainer::run() {
+  try {
+    return train();
+  } catch (const std::exception& failure) {
+    const std::string what = failure.what();  // LibTorch appends a backtrace
+    try {
+      folder_.set_status(
+          {RunState::kFailed, state_.step, total_steps_, what.substr(0, what.find('\n'))});
+    } catch (const Error& error) {
+      log_error("{}", error.what());
+    }
+    throw;
+  }
+}
+
+RunResult Trainer::train() {
   SignalWatch signals;
   folder_.set_status({RunState::kRunning, state_.step, total_steps_, ""});
   while (state_.step < total_steps_) {
@@ -77,7 +94,8 @@ StepReport Trainer::train_step() {
 BatchLoss Trainer::accumulate_gradients(StepReport& report) {
   const auto scale = 1.0 / static_cast<double>(tokens_per_step(config_));
   const int64_t batch = config_.train.batch_sequences;
-  state_.cursor.take(batch);
+  const std::vector<int64_t> indices = state_.cursor.take(batch);
+  latest_data_ = {indices.front(), indices.back() + 1};
   BatchLoss total;
   for (int64_t done = 0; done < batch;) {
     const auto waiting = std::chrono::steady_clock::now();
@@ -103,8 +121,6 @@ BatchLoss Trainer::accumulate_gradients(StepReport& report) {
 
 /// Non-finite losses and spikes. @return false when the run has diverged
 bool Trainer::handle_bad_day(const StepReport& report) {
-  const SequenceCursor::Range data{state_.cursor.position() - config_.train.batch_sequences,
-                                   state_.cursor.position()};
   const double mean = state_.guard.mean(), deviation = state_.guard.deviation();
   switch (state_.guard.judge(report.loss, !report.is_skipped)) {
     case LossGuard::Verdict::kFine:
@@ -127,7 +143,7 @@ bool Trainer::handle_bad_day(const StepReport& report) {
         fmt::format("the loss spiked again after {} rollbacks", config_.safety.max_rollbacks);
     return false;
   }
-  roll_back(data);
+  roll_back(latest_data_);
   return true;
 }
 

@@ -42,7 +42,22 @@ CheckpointConfig in_steps(const RunConfig& config) {
   return checkpoint;
 }
 
-torch::Device prepare_device(const TrainConfig& config) {
+void require_one_rank(const ParallelConfig& parallel) {
+  for (const auto& [key, value] : {std::pair{"replicate", parallel.replicate},
+                                   {"shard", parallel.shard},
+                                   {"slice", parallel.slice}}) {
+    if (value > 1) {
+      throw Error(
+          ExitCode::kUsage,
+          fmt::format("parallel.{}: {}, but this version trains in one process", key, value),
+          fmt::format("--set parallel.{}=1", key));
+    }
+  }
+}
+
+torch::Device prepare_device(const RunConfig& run) {
+  require_one_rank(run.parallel);
+  const TrainConfig& config = run.train;
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   if (config.deterministic) {
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
@@ -58,7 +73,7 @@ std::string run_path(const RunConfig& config) { return config.output + "/" + con
 Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(config),
       code_version_(options.code_version),
-      device_(prepare_device(config.train)),
+      device_(prepare_device(config)),
       total_steps_(total_steps(config)),
       warmup_steps_(dense_warmup_steps(config)),
       folder_(run_path(config)),
@@ -112,7 +127,15 @@ void Trainer::resume(const TrainerOptions& options) {
         fmt::format("change what made it diverge and go on with --resume {}/checkpoints/step_...",
                     folder_.path()));
   }
-  if (const auto content = store_.load_newest()) restore(*content, options);
+  if (const auto content = store_.load_newest()) {
+    restore(*content, options);
+  } else if (const size_t num_broken = store_.list().size(); num_broken > 0) {
+    throw Error(
+        ExitCode::kCheckpoint,
+        fmt::format("{}/checkpoints: none of {} checkpoints is whole", folder_.path(), num_broken),
+        "the warnings say what each lacks; bring one back, or start anew under another "
+        "`name`");
+  }
 }
 
 void Trainer::restore(const CheckpointContent& content, const TrainerOptions& options) {

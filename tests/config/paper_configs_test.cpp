@@ -8,20 +8,14 @@ struct PaperModel {
   const char* name;
   int64_t num_layers, hidden_size, num_heads, ffn_size;
   int64_t num_experts;  // 0: dense
-  double parameters;    // in billions; they round to the published totals
 };
 
 constexpr PaperModel kModels[] = {
-    {"lory_0.3b_dense", 24, 1024, 16, 2816, 0, 0.374},
-    {"lory_0.3b_8e", 24, 1024, 16, 2816, 8, 1.827},
-    {"lory_0.3b_16e", 24, 1024, 16, 2816, 16, 3.489},
-    {"lory_0.3b_32e", 24, 1024, 16, 2816, 32, 6.811},
-    {"lory_1.5b_dense", 48, 1536, 24, 4096, 0, 1.457},
-    {"lory_1.5b_8e", 48, 1536, 24, 4096, 8, 7.800},
-    {"lory_1.5b_16e", 48, 1536, 24, 4096, 16, 15.048},
-    {"lory_1.5b_32e", 48, 1536, 24, 4096, 32, 29.545},
-    {"lory_7b_dense", 32, 4096, 32, 11008, 0, 6.738},
-    {"lory_7b_4e", 32, 4096, 32, 11008, 4, 19.725},
+    {"lory_0.3b_dense", 24, 1024, 16, 2816, 0}, {"lory_0.3b_8e", 24, 1024, 16, 2816, 8},
+    {"lory_0.3b_16e", 24, 1024, 16, 2816, 16},  {"lory_0.3b_32e", 24, 1024, 16, 2816, 32},
+    {"lory_1.5b_dense", 48, 1536, 24, 4096, 0}, {"lory_1.5b_8e", 48, 1536, 24, 4096, 8},
+    {"lory_1.5b_16e", 48, 1536, 24, 4096, 16},  {"lory_1.5b_32e", 48, 1536, 24, 4096, 32},
+    {"lory_7b_dense", 32, 4096, 32, 11008, 0},  {"lory_7b_4e", 32, 4096, 32, 11008, 4},
 };
 
 RunConfig load_paper(const std::string& name) {
@@ -57,19 +51,6 @@ RunConfig expected_config(const PaperModel& paper) {
   return config;
 }
 
-double billions_of_parameters(const ModelConfig& model) {
-  const auto hidden = static_cast<double>(model.hidden_size);
-  const double experts =
-      model.is_merged() ? static_cast<double>(model.feed_forward.num_experts) : 1;
-  const double router = model.is_merged() ? experts * hidden : 0;
-  const double block = 4 * hidden * hidden +
-                       3 * hidden * static_cast<double>(model.ffn_size) * experts + router +
-                       2 * hidden;
-  return (static_cast<double>(model.num_layers) * block + hidden +
-          2 * hidden * static_cast<double>(model.vocab_size)) /
-         1e9;
-}
-
 TEST(PaperConfigs, DifferFromEachOtherOnlyWhereThePaperDoes) {
   for (const PaperModel& paper : kModels) {
     RunConfig config = load_paper(paper.name);
@@ -86,13 +67,6 @@ TEST(PaperConfigs, RunFor143051StepsOfAMillionTokens) {
     EXPECT_EQ(tokens_per_step(config), 1'048'576);
     EXPECT_EQ(total_steps(config), 143'051);
     EXPECT_EQ(config.schedule.warmup.to_steps(143'051, 1'048'576), 7153);
-  }
-}
-
-TEST(PaperConfigs, HaveThePublishedSizes) {
-  for (const PaperModel& paper : kModels) {
-    const double billions = billions_of_parameters(load_paper(paper.name).model);
-    EXPECT_NEAR(billions, paper.parameters, 0.0006) << paper.name;
   }
 }
 

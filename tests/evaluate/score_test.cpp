@@ -8,9 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/core/file.h"
+#include "lorikeet/evaluate/model_tokenizer.h"
 #include "lorikeet/model/initialise.h"
 #include "lorikeet/model/load.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/evaluate/test_tokenizer.h"
 
 namespace lorikeet {
 namespace {
@@ -47,13 +49,18 @@ class ScoreFile : public ::testing::Test {
     write_file_atomically(path, text, ExitCode::kData);
     return path;
   }
+  /// Of the model; without a tokenizer unless `add_tokenizer` is called.
+  std::string directory() const { return folder_.path(); }
+  void add_tokenizer() const {
+    std::filesystem::copy_file(testing::tiny_tokenizer(), directory() + "/tokenizer.model");
+  }
   std::string output() const { return folder_.path() + "/out.jsonl"; }
   /// The message for a file whose second line is bad; nothing may have been written.
   std::string refusal(const std::string& bad_line) {
     LanguageModel model = tiny_model();
     const std::string input = write("{\"ids\": [1, 2, 3]}\n" + bad_line + "\n");
     try {
-      score_file(model, input, output());
+      score_file(model, directory(), input, output());
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kData);
       EXPECT_FALSE(std::filesystem::exists(output()));
@@ -118,7 +125,7 @@ TEST(ScoreTokens, DocumentsInOneRequestScoreAsAlone) {
 TEST_F(ScoreFile, GivesALineForEachLine) {
   LanguageModel model = tiny_model();
   const std::string input = write("{\"ids\": [1, 2, 3]}\n\n{\"ids\": [4]}\r\n{\"ids\": [5, 6]}");
-  EXPECT_EQ(score_file(model, input, output()), 3);
+  EXPECT_EQ(score_file(model, directory(), input, output()), 3);
   std::istringstream lines(read_text_file(output(), ExitCode::kData));
   std::vector<size_t> counts;
   for (std::string line; std::getline(lines, line);) {
@@ -129,7 +136,7 @@ TEST_F(ScoreFile, GivesALineForEachLine) {
 
 TEST_F(ScoreFile, RefusesWhatIsNoRequestWithFileAndLine) {
   EXPECT_THAT(refusal("{\"ids\": [1, 2"), HasSubstr("not JSON"));
-  EXPECT_THAT(refusal("[1, 2]"), HasSubstr("not an object with \"ids\""));
+  EXPECT_THAT(refusal("[1, 2]"), HasSubstr("not an object with either \"ids\" or \"text\""));
   EXPECT_THAT(refusal("{\"ids\": 3}"), HasSubstr("\"ids\" must be a list"));
   EXPECT_THAT(refusal("{\"ids\": [1, \"a\"]}"), HasSubstr("holds \"a\", not a whole number"));
   EXPECT_THAT(refusal("{\"ids\": [1, 2.5]}"), HasSubstr("holds 2.5, not a whole number"));
@@ -143,6 +150,45 @@ TEST_F(ScoreFile, RefusesWhatIsNoRequestWithFileAndLine) {
               HasSubstr("add up to the 2 ids"));
   EXPECT_THAT(refusal("{\"ids\": [1, 2], \"document_lengths\": [3, -1]}"),
               HasSubstr("must be positive"));
+}
+
+TEST_F(ScoreFile, TextScoresAsItsIdsWithBosInFront) {
+  add_tokenizer();
+  ModelConfig config = tiny_config();
+  config.vocab_size = 300;
+  LanguageModel model = tiny_model(config);
+  const std::string text = "the lorikeet sees";
+  const auto ids = encode_document(Tokenizer(testing::tiny_tokenizer()), text);
+  const std::string input = write("{\"text\": \"" + text + "\"}\n" +
+                                  nlohmann::json{{"ids", ids}}.dump() + "\n{\"text\": \"\"}\n");
+  EXPECT_EQ(score_file(model, directory(), input, output()), 3);
+  std::istringstream lines(read_text_file(output(), ExitCode::kData));
+  std::vector<nlohmann::json> found;
+  for (std::string line; std::getline(lines, line);) found.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_EQ(found[0]["ids"], ids);
+  EXPECT_EQ(found[0]["logprobs"], found[1]["logprobs"]);
+  EXPECT_EQ(found[0]["logprobs"].size(), ids.size() - 1);
+  EXPECT_FALSE(found[1].contains("ids"));
+  EXPECT_EQ(found[2]["ids"], std::vector<int64_t>{ids[0]});
+  EXPECT_TRUE(found[2]["logprobs"].empty());
+}
+
+TEST_F(ScoreFile, TextWithoutATokenizerIsRefusedWithAHint) {
+  LanguageModel model = tiny_model();
+  const std::string input = write("{\"text\": \"the sea\"}\n");
+  const std::string message = testing::error_of(
+      ExitCode::kCheckpoint, [&] { score_file(model, directory(), input, output()); });
+  EXPECT_THAT(message, HasSubstr("has no tokenizer.model"));
+  EXPECT_THAT(message, HasSubstr("hint: copy the SentencePiece model"));
+  EXPECT_FALSE(std::filesystem::exists(output()));
+}
+
+TEST_F(ScoreFile, TextThatTheModelCannotReadIsRefused) {
+  add_tokenizer();
+  EXPECT_THAT(refusal("{\"text\": 3}"), HasSubstr("\"text\" must be a string"));
+  EXPECT_THAT(refusal("{\"text\": \"a\", \"ids\": [1]}"), HasSubstr("either"));
+  EXPECT_THAT(refusal("{\"text\": \"the sea\"}"), HasSubstr("is out of range"));
 }
 
 TEST_F(ScoreFile, ASavedAndLoadedModelScoresTheSameBits) {

@@ -28,6 +28,8 @@ def read_rooms(path):
 def offence(room, allowed, rooms, included):
     """Why `room` may not include the path `included`, or None."""
     parts = included.split("/")
+    if ".." in parts:
+        return f"{included}: an include names its file from the checkout's root, without .."
     if parts[0] == "lorikeet" and len(parts) > 2:
         if parts[1] not in rooms:
             return f"<{included}> is in no room that CMakeLists.txt declares"

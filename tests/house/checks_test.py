@@ -46,6 +46,13 @@ class PlantedTree(unittest.TestCase):
         self.plant("src/model/a.cpp", '#include "src/ops/private.h"\n')
         self.assertIn("which is private", self.includes()[0])
 
+    def test_a_way_up_out_of_the_room_is_forbidden(self):
+        self.plant("src/core/a.cpp", '#include "../model/private.h"\n')
+        self.plant("include/lorikeet/core/a.h", '\n#include "lorikeet/core/../model/a.h"\n')
+        self.assertEqual([offence.split(": ")[0] for offence in self.includes()],
+                         ["include/lorikeet/core/a.h:2", "src/core/a.cpp:1"])
+        self.assertIn("without ..", self.includes()[0])
+
     def test_an_undeclared_room_is_noticed(self):
         self.plant("src/attic/a.cpp", "\n")
         self.assertIn("no room attic", self.includes()[0])

@@ -246,5 +246,30 @@ TEST(Smear, ExpertDropoutRenormalisesInTrainingAndRestsInEvaluation) {
   EXPECT_TRUE((model->forward(ids).routing[0].weights_GE > 1e-6).all().item<bool>());
 }
 
+TEST(LanguageModel, MovesAsAWhole) {
+  ModelConfig config = tiny_config();
+  config.qk_norm = QkNorm::kFull;
+  config.feed_forward.routing = Routing::kSequence;
+  config.feed_forward.smear = {true, true, true, 0.0};
+  LanguageModel model = make_model(config);
+  model->to(torch::kMeta);
+  EXPECT_TRUE(model->device().is_meta());
+  for (const auto& p : model->named_parameters()) EXPECT_TRUE(p.value().is_meta()) << p.key();
+  EXPECT_TRUE(model->buffers().empty()) << "nothing else holds memory";
+}
+
+TEST(GpuLanguageModel, GivesTheCpusLogProbabilitiesAndGradients) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  LanguageModel cpu = make_model(tiny_config()), gpu = make_model(tiny_config());
+  gpu->to(torch::kCUDA);
+  const Tensor ids = random_ids(tiny_config(), 2, 17);
+  mean_loss(cpu, ids).backward();
+  mean_loss(gpu, ids.to(torch::kCUDA)).backward();
+  for (const auto& p : cpu->named_parameters()) {
+    const Tensor gradient = gpu->named_parameters()[p.key()].grad().to(torch::kCPU);
+    EXPECT_TRUE(torch::allclose(p.value().grad(), gradient, 1e-3, 1e-5)) << p.key();
+  }
+}
+
 }  // namespace
 }  // namespace lorikeet

@@ -29,13 +29,14 @@ TEST(SegmentLayout, CausalSegmentsTakeTheirPredecessorsDecision) {
 
 TEST(SegmentLayout, PrefixSegmentsTakeTheFirstOnesDecision) {
   const auto layout = make_segment_layout(merged(Routing::kPrefix), 2, 12, {});
-  EXPECT_THAT(layout.sources, ElementsAre(6, 0, 0, 9, 3, 3));
+  EXPECT_THAT(layout.offsets, ElementsAre(0, 4, 12, 16, 24)) << "merged once for all later tokens";
+  EXPECT_THAT(layout.sources, ElementsAre(4, 0, 6, 2));
 }
 
 TEST(SegmentLayout, AFirstSegmentWithAPriorUsesTheLastCandidate) {
   for (const auto first : {FirstSegment::kUniform, FirstSegment::kLearned}) {
     const auto layout = make_segment_layout(merged(Routing::kPrefix, first), 1, 12, {});
-    EXPECT_THAT(layout.sources, ElementsAre(6, 0, 0));
+    EXPECT_THAT(layout.sources, ElementsAre(4, 0));
   }
 }
 

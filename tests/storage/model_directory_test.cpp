@@ -198,6 +198,18 @@ TEST(CheckTensors, PassesWhatFitsAndOldRotaryBuffers) {
                                 {{"a", {2, 5}}, {"b", {2, 5}}, {"c", {2, 5}}, {"d", {2, 5}}}));
 }
 
+TEST(CheckTensors, RefusesWholeNumbersAsWeights) {
+  const TemporaryFolder folder;
+  NamedTensors tensors = four();
+  tensors[1].second = at::ones({2, 5}, at::kInt);
+  write_model_directory(folder / "model", ModelConfig{}, tensors);
+  const ModelReader reader(folder / "model");
+  EXPECT_THAT(error_of([&] {
+                check_tensors(reader, {{"a", {2, 5}}, {"b", {2, 5}}, {"c", {2, 5}}, {"d", {2, 5}}});
+              }),
+              HasSubstr("1 not of a floating-point dtype (b: I32 [2, 5])"));
+}
+
 TEST(CheckTensors, NamesEverythingThatDoesNotFitInOneError) {
   const TemporaryFolder folder;
   write_model_directory(folder / "model", ModelConfig{}, four());

@@ -19,10 +19,13 @@ struct ScoreRequest {
 /// @return ids.size() - 1 values; none for fewer than two ids
 std::vector<double> score_tokens(LanguageModel& model, const ScoreRequest& request);
 
-/// JSON lines {"ids": [...]} -> {"logprobs": [...]}, in the same order. `output` appears when all
-/// is done.
+/// JSON lines {"ids": [...]} -> {"logprobs": [...]}, and {"text": "..."} -> {"ids": [...],
+/// "logprobs": [...]} with BOS first, in the same order. Both may carry "document_lengths" (in
+/// tokens). `output` appears when all is done.
+/// @param model_directory whose tokenizer.model reads text; not looked at where there is none
 /// @return lines scored. @throws Error(kData) with file and line: broken JSON, wrong types, ids out
-/// of range
-int64_t score_file(LanguageModel& model, const std::string& input, const std::string& output);
+/// of range; Error(kCheckpoint) where text needs a tokenizer that is missing or broken
+int64_t score_file(LanguageModel& model, const std::string& model_directory,
+                   const std::string& input, const std::string& output);
 
 }  // namespace lorikeet

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lorikeet/config/model_config.h"
+#include "lorikeet/model/decoding.h"
 #include "lorikeet/model/layers.h"
 #include "lorikeet/model/sequence_layout.h"
 
@@ -25,6 +26,18 @@ class FeedForward : public torch::nn::Module {
  public:
   /// @param x_BLD normalised block input @return y_BLD of the same shape and dtype
   virtual FeedForwardOutput forward(const torch::Tensor& x_BLD, const SequenceLayout& layout) = 0;
+
+  /// For a sequence that is written token by token. The default is for kinds that treat every token
+  /// alone.
+  virtual std::unique_ptr<FeedForwardState> start_sequence(GenerationRouting) const {
+    return nullptr;
+  }
+  /// The sequence's next tokens: first the whole prompt, then one at a time. Without gradient.
+  /// @param x_BLD [1, L, D] @param state start_sequence's
+  virtual torch::Tensor extend(const torch::Tensor& x_BLD, const SequenceLayout& layout,
+                               FeedForwardState* /*state*/) {
+    return forward(x_BLD, layout).y_BLD;
+  }
 };
 
 /// SwiGLU (arXiv 2002.05202): (silu(x gate^T) * (x up^T)) down^T.

@@ -7,6 +7,7 @@
 
 #include "lorikeet/config/run_config.h"
 #include "lorikeet/model/attention.h"
+#include "lorikeet/model/decoding.h"
 #include "lorikeet/model/feed_forward.h"
 #include "lorikeet/model/layers.h"
 #include "lorikeet/model/sequence_layout.h"
@@ -20,6 +21,8 @@ class BlockImpl : public torch::nn::Module {
   FeedForwardOutput forward(const torch::Tensor& x_BLD,
                             const std::shared_ptr<const SequenceLayout>& layout,
                             ActivationCheckpointing checkpointing);
+  LayerState start_sequence(GenerationRouting routing) const;
+  torch::Tensor extend(const torch::Tensor& x_BLD, const SequenceLayout& layout, LayerState& state);
 
  private:
   torch::Tensor attend(const torch::Tensor& x_BLD, const SequenceLayout& layout);
@@ -68,6 +71,13 @@ class LanguageModelImpl : public torch::nn::Module {
                       const std::vector<DocumentLengths>& documents = {});
   /// @param hidden [..., D] @return [..., vocab_size], in compute dtype
   torch::Tensor logits(const torch::Tensor& hidden);
+
+  /// Generation: an empty sequence, to which `extend` adds first a whole prompt, then one token at
+  /// a time. Each call computes the new tokens alone. For a model in evaluation mode, without
+  /// gradient.
+  SequenceState start_sequence(GenerationRouting routing) const;
+  /// @param ids_BL [1, L] int64; L = 1 after the first call @return hidden_BLD of the new tokens
+  torch::Tensor extend(const torch::Tensor& ids_BL, SequenceState& state);
 
   const ModelConfig& config() const { return config_; }
   torch::Device device() const;

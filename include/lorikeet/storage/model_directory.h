@@ -59,8 +59,8 @@ class ModelReader {
 };
 
 /// One error that names the tensors (the first five of each kind, and how many) that are missing,
-/// unexpected or of another shape. `...rotary_emb.inv_freq` of old LLaMA files is no weight and is
-/// passed over.
+/// unexpected, of another shape or not floating-point. `...rotary_emb.inv_freq` of old LLaMA files
+/// is no weight and is passed over.
 void check_tensors(const ModelReader& reader,
                    const std::vector<std::pair<std::string, std::vector<int64_t>>>& expected);
 

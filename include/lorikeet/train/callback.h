@@ -31,7 +31,7 @@ class Callback {
  public:
   virtual ~Callback() = default;
   virtual void after_step(const StepReport& report, TrainingState& state) = 0;
-  /// Once, after the last step, also when the run was asked to stop.
+  /// Once, after the last step of the run.
   virtual void at_end(TrainingState&) {}
   /// Under this name state() lies in checkpoints; no name, no state.
   virtual std::string name() const { return ""; }

@@ -47,6 +47,7 @@ class Trainer {
   void start_reading();
   void make_callbacks();
 
+  RunResult train();
   StepReport train_step();
   BatchLoss accumulate_gradients(StepReport& report);
   bool handle_bad_day(const StepReport& report);
@@ -71,6 +72,7 @@ class Trainer {
   ValidationCallback* validation_ = nullptr;  // owned by callbacks_
   std::vector<std::unique_ptr<Callback>> callbacks_;
   std::map<std::string, std::string> callback_states_;  // from the checkpoint
+  SequenceCursor::Range latest_data_;                   // sequences of the latest step
   std::string divergence_;
 };
 

@@ -1,0 +1,93 @@
+// Losses that are not finite, and spikes, end to end.
+#include "tests/train/program.h"
+
+namespace lorikeet {
+namespace {
+
+using namespace train_testing;
+using ::testing::HasSubstr;
+
+class BadDays : public TrainProgram {};
+
+TEST_F(BadDays, StepsThatAreNotFiniteAreSkippedAndTheRunEndsAsDiverged) {
+  const Settings settings = {"schedule.peak=1e30", "safety.max_skipped_steps=4",
+                             "safety.spike_threshold=0"};
+  const Ended ended = run("run", settings);
+  ASSERT_EQ(ended.code, 5) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("diverged"));
+  EXPECT_EQ(status("run").at("state"), "diverged");
+  EXPECT_THAT(status("run").at("message").get<std::string>(), HasSubstr("more than 4 steps"));
+  const std::vector<Json> rows = course("run");
+  ASSERT_GE(rows.size(), 6u);
+  for (size_t i = 0; i < 5; ++i) {  // the last five
+    const Json& row = rows[rows.size() - 5 + i];
+    EXPECT_TRUE(row.at("loss").is_null() || row.at("grad_norm").is_null()) << row;
+  }
+  EXPECT_FALSE(exists("run", "model"));
+
+  const Ended again = run("run", settings);
+  EXPECT_EQ(again.code, 5) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("does not go on by itself"));
+  EXPECT_THAT(again.err, HasSubstr("--resume"));
+  expect_same(course("run"), rows);
+}
+
+/// A learning rate of nearly 0 makes a batch's loss its finger print, and a tiny threshold makes
+/// a spike of every loss above the mean.
+class Rollback : public TrainProgram {
+ protected:
+  const Settings frozen_ = {"schedule.peak=1e-30", "safety.spike_threshold=1e-6"};
+  const Settings rolling_ =
+      frozen_ + Settings{"safety.spike_action=rollback", "safety.max_rollbacks=3"};
+};
+
+TEST_F(Rollback, LeavesOutTheOffendingDataAndGivesUpAfterTheLastOne) {
+  finish("log", frozen_ + Settings{"train.steps=40"});
+  EXPECT_THAT(read_text(file("log", "log.txt")), HasSubstr("the loss spikes to"));
+  const Settings settings = rolling_ + Settings{"train.steps=40"};
+  const Ended ended = run("run", settings);
+  ASSERT_EQ(ended.code, 5) << ended.err;
+  EXPECT_EQ(status("run").at("state"), "diverged");
+  EXPECT_THAT(status("run").at("message").get<std::string>(), HasSubstr("after 3 rollbacks"));
+  EXPECT_THAT(read_text(file("run", "log.txt")), HasSubstr("rolled back to step 20"));
+
+  const auto skipped = Json::parse(read_text(file("run", "skipped_data.json")));
+  ASSERT_EQ(skipped.size(), 3u);
+  std::vector<double> expected = losses("log");
+  for (auto range = skipped.rbegin(); range != skipped.rend(); ++range) {
+    const int64_t first = range->at(0);
+    ASSERT_EQ(range->at(1).get<int64_t>(), first + 4);
+    ASSERT_EQ(first % 4, 0);
+    EXPECT_GE(first, 20 * 4) << "a spike without history";
+    expected.erase(expected.begin() + first / 4);
+  }
+  const std::vector<double> actual = losses("run");
+  ASSERT_GT(actual.size(), 20u);
+  expected.resize(actual.size());
+  EXPECT_EQ(actual, expected);
+}
+
+TEST_F(Rollback, SkipsTheSameDataAfterAKillAndAResume) {
+  const Settings settings = slow_steps() + rolling_;
+  ASSERT_EQ(run("straight", settings).code, 5);
+  Child child = start("killed", settings);
+  ASSERT_TRUE(child.wait_until([&] { return exists("killed", "skipped_data.json"); }));
+  child.send(SIGKILL);
+  ASSERT_EQ(child.wait().code, -SIGKILL);
+  ASSERT_EQ(run("killed", settings).code, 5);
+  EXPECT_EQ(read_text(file("killed", "skipped_data.json")),
+            read_text(file("straight", "skipped_data.json")));
+  expect_same(course("killed"), course("straight"));
+}
+
+TEST_F(Rollback, GoesBackToTheBeginningWhereThereIsNoCheckpoint) {
+  const Settings settings =
+      rolling_ + Settings{"checkpoint.every=never", "train.steps=40", "safety.max_rollbacks=1"};
+  ASSERT_EQ(run("run", settings).code, 5);
+  EXPECT_THAT(read_text(file("run", "log.txt")), HasSubstr("rolled back to step 0;"));
+  const std::vector<Json> rows = course("run");
+  for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i].at("step"), i + 1);
+}
+
+}  // namespace
+}  // namespace lorikeet

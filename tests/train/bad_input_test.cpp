@@ -1,0 +1,164 @@
+// What a user may get wrong, or a disk: every message and code, through the real program.
+#include <sys/mount.h>
+
+#include "tests/train/program.h"
+
+namespace lorikeet {
+namespace {
+
+using namespace train_testing;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class BadInput : public TrainProgram {
+ protected:
+  /// A data set of the test's own.
+  std::string make_shards(const std::string& lines) {
+    static int count = 0;
+    const std::string name = fmt::format("data_{}", ++count);
+    write_text(folder_ / name + ".jsonl", lines);
+    tokenize({.inputs = {folder_ / name + ".jsonl"},
+              .tokenizer = data_testing::small_tokenizer(),
+              .output = folder_ / name,
+              .held_out = 0.1,
+              .shard_tokens = 100'000,
+              .threads = 1});
+    return folder_ / name;
+  }
+  void flip_a_byte(const std::string& path) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const auto middle = static_cast<std::streamoff>(std::filesystem::file_size(path) / 2);
+    file.seekg(middle);
+    const char old = static_cast<char>(file.get());
+    file.seekp(middle);
+    file.put(static_cast<char>(old ^ 1));
+  }
+  static std::string shard_of(const std::string& shards) { return shards + "/shard_00000.tokens"; }
+};
+
+/// One error line with `parts`, one hint, no more.
+void expect_refused(const Ended& ended, int code, const std::vector<std::string>& parts) {
+  EXPECT_EQ(ended.code, code) << ended.err;
+  for (const std::string& part : parts) EXPECT_THAT(ended.err, HasSubstr(part));
+  EXPECT_THAT(ended.err, HasSubstr("error: "));
+  EXPECT_THAT(ended.err, HasSubstr("\nhint: "));
+  EXPECT_THAT(ended.err, Not(HasSubstr("internal")));
+}
+
+TEST_F(BadInput, AMissingConfiguration) {
+  const Ended ended = Child({program(), "pretrain", folder_ / "none.yaml"}, folder_ / "x").wait();
+  expect_refused(ended, 2, {folder_ / "none.yaml"});
+}
+
+TEST_F(BadInput, NoShardsGiven) { expect_refused(run("r", {"data.shards=''"}), 2, {"data.shards"}); }
+
+TEST_F(BadInput, MissingShards) {
+  expect_refused(run("r", {"data.shards=" + folder_ / "none"}), 3, {folder_ / "none"});
+}
+
+TEST_F(BadInput, ACorpusSmallerThanOneBatch) {
+  const std::string shards = make_shards(data_testing::make_lines(6, "news"));
+  expect_refused(run("r", {"data.shards=" + shards, "train.batch_sequences=512"}), 3,
+                 {shards, "contexts of 32 tokens", "train.batch_sequences 512"});
+}
+
+TEST_F(BadInput, AVocabularyLargerThanTheModels) {
+  expect_refused(run("r", {"model.vocab_size=300"}), 3,
+                 {tiny_shards(), "vocabulary of 400 pieces", "model.vocab_size is 300",
+                  "hint: set model.vocab_size to 400"});
+}
+
+TEST_F(BadInput, AShardThatIsCutShortOrChanged) {
+  const std::string shards = make_shards(data_testing::make_lines(60, "news"));
+  flip_a_byte(shard_of(shards));
+  expect_refused(run("r", {"data.shards=" + shards}), 3, {shard_of(shards)});
+  const auto size = std::filesystem::file_size(shard_of(shards));
+  std::filesystem::resize_file(shard_of(shards), size / 2);
+  expect_refused(run("r", {"data.shards=" + shards}), 3, {shard_of(shards)});
+}
+
+TEST_F(BadInput, DataThatChangedBeforeAResume) {
+  const std::string old_shards = make_shards(data_testing::make_lines(60, "news"));
+  const std::string new_shards = make_shards(data_testing::make_lines(70, "news"));
+  finish("r", {"data.shards=" + old_shards, "train.steps=10"});
+  const Settings changed = {"data.shards=" + new_shards, "train.steps=20"};
+  expect_refused(
+      run("r", changed), 3,
+      {new_shards, "the data has changed", "fingerprint", "step 10", "--allow-changed-data"});
+  finish("r", changed, {"--allow-changed-data"});
+  EXPECT_EQ(course("r").size(), 20u);
+}
+
+TEST_F(BadInput, ABrokenCheckpointIsPassedOverForTheOneBefore) {
+  finish("r");
+  const std::vector<Json> first = course("r");
+  flip_a_byte(file("r", "checkpoints/step_00000030/tensors_rank_00000.safetensors"));
+  const Ended ended = run("r");
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("the checkpoint of step 30 is passed over"));
+  EXPECT_THAT(ended.err, HasSubstr("checksum"));
+  EXPECT_THAT(ended.err, HasSubstr("resumed at step 20 of 30"));
+  expect_same(course("r"), first);
+  EXPECT_THAT(run("r").err, HasSubstr("resumed at step 30")) << "the broken one was replaced";
+}
+
+TEST_F(BadInput, OnlyBrokenCheckpointsAreNoReasonToStartOver) {
+  finish("r");
+  const std::vector<Json> first = metrics("r");
+  for (const std::string& name : checkpoints("r")) {
+    flip_a_byte(file("r", "checkpoints/" + name + "/tensors_rank_00000.safetensors"));
+  }
+  expect_refused(run("r"), 4, {file("r", "checkpoints"), "none of 3 checkpoints is whole"});
+  expect_same(metrics("r"), first);
+  EXPECT_EQ(checkpoints("r").size(), 3u);
+}
+
+TEST_F(BadInput, ACheckpointThatIsGivenAndIsNone) {
+  expect_refused(run("r", {}, {"--resume", folder_ / "none"}), 4, {folder_ / "none"});
+}
+
+TEST_F(BadInput, ResumeNeverDoesNotOverwriteARun) {
+  finish("r");
+  expect_refused(run("r", {}, {"--resume", "never"}), 2,
+                 {file("r", ""), "already holds checkpoints", "`name`"});
+}
+
+TEST_F(BadInput, AModelThatChangedBeforeAResume) {
+  finish("r");
+  expect_refused(run("r", {"model.ffn_size=32", "seed=5"}), 2,
+                 {"model.ffn_size: 24 in the checkpoint, 32 now", "seed: 1 in the checkpoint, 5"});
+}
+
+TEST_F(BadInput, TwoRunsInOneFolder) {
+  Child first = start("r", slow_steps() + Settings{"train.steps=2000"});
+  ASSERT_TRUE(first.wait_until([&] { return logged_step("r") >= 1; }));
+  expect_refused(run("r", slow_steps()), 2,
+                 {folder_ / "r", "another process is training", "`name`"});
+  EXPECT_TRUE(first.is_running());
+}
+
+/// Room for the run's small files, but not for a checkpoint. Failed saves are tried again for a
+/// while.
+class SlowBadInput : public BadInput {};
+
+TEST_F(SlowBadInput, AFullDiskCostsACheckpointWhileTrainingAndTheRunAtItsEnd) {
+  const std::string disk = folder_ / "disk";
+  std::filesystem::create_directory(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=128k") != 0) {
+    GTEST_SKIP() << "mounting a tmpfs is not permitted here";
+  }
+  const Ended ended =
+      run("disk/r", {"name=r", "output=" + disk, "checkpoint.every=5steps", "train.steps=8"});
+  const std::vector<Json> rows = course("disk/r");
+  const Json left = status("disk/r");
+  ::umount2(disk.c_str(), MNT_DETACH);
+  expect_refused(ended, 4, {"step_00000008", "the disk has", "make room"});
+  EXPECT_THAT(ended.err, HasSubstr("the checkpoint of step 5 was not saved, training goes on"));
+  EXPECT_EQ(rows.size(), 8u);
+  EXPECT_EQ(left.at("state"), "failed");
+  EXPECT_THAT(left.at("message").get<std::string>(), HasSubstr("step_00000008"));
+}
+
+}  // namespace
+}  // namespace lorikeet

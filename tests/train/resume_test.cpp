@@ -1,0 +1,121 @@
+// A run that was killed and resumed is the run that was not.
+#include "tests/train/program.h"
+
+namespace lorikeet {
+namespace {
+
+using namespace train_testing;
+
+class Resume : public TrainProgram {};
+class SlowResume : public TrainProgram {};
+
+TEST_F(Resume, ThirtyStepsEqualTenAndAKillAndTwentyMore) {
+  finish("straight", slow_steps());
+  ASSERT_EQ(course("straight").size(), 30u);
+  kill_at("killed", 12, slow_steps());
+  finish("killed", slow_steps());
+  expect_same("straight", "killed");
+  EXPECT_THAT(read_text(file("killed", "log.txt")), ::testing::HasSubstr("resumed at step 10"));
+}
+
+TEST_F(Resume, CrossesTheEndOfTheDenseWarmupAndKillsOnBothSidesOfIt) {
+  const Settings settings = slow_steps() + Settings{"train.dense_warmup=15steps"};
+  finish("straight", settings);
+  EXPECT_FALSE(course("straight")[14].contains("routing"));
+  EXPECT_TRUE(course("straight")[15].contains("routing"));
+  kill_at("killed", 12, settings);
+  kill_at("killed", 22, settings);
+  finish("killed", settings);
+  expect_same("straight", "killed");
+}
+
+TEST_F(SlowResume, KeepsTheMomentsOfTheDenseWarmupAcrossAKill) {
+  const Settings reset = slow_steps() + Settings{"train.dense_warmup=15steps"};
+  const Settings keep = reset + Settings{"train.dense_warmup_optimizer=keep"};
+  finish("reset", reset);
+  finish("straight", keep);
+  EXPECT_EQ(losses("straight")[15], losses("reset")[15]) << "the weights are the same";
+  EXPECT_NE(losses("straight")[16], losses("reset")[16]) << "the moments are not";
+  kill_at("killed", 12, keep);
+  finish("killed", keep);
+  expect_same("straight", "killed");
+}
+
+TEST_F(Resume, WindowsOfTheLogGoOnAcrossACheckpointInTheirMiddle) {
+  const Settings settings = {"log.every=7steps", "checkpoint.every=5steps"};
+  finish("straight", settings + Settings{"checkpoint.every=never"});
+  finish("parts", settings);
+  std::filesystem::remove_all(file("parts", "checkpoints/step_00000030"));
+  std::filesystem::remove_all(file("parts", "checkpoints/step_00000025"));
+  finish("parts", settings);  // from 20, where the window holds 6 steps
+  EXPECT_EQ(course("straight").size(), 4u);
+  expect_same("straight", "parts");
+}
+
+/// With a learning rate of nearly 0 the loss of a step tells which sequences it had.
+TEST_F(Resume, AnotherBatchSizeTakesTheNextSequencesOfTheSameOrder) {
+  const Settings frozen = {"schedule.peak=1e-30"};
+  finish("straight", frozen);
+  finish("changed", frozen + Settings{"train.steps=10"});
+  finish("changed", frozen + Settings{"train.steps=20", "train.batch_sequences=8"});
+  const std::vector<double> four = losses("straight"), changed = losses("changed");
+  ASSERT_EQ(changed.size(), 20u);
+  for (size_t i = 0; i < 10; ++i) {  // steps 11 to 20 with 8 sequences are 11 to 30 with 4
+    EXPECT_EQ(changed[i], four[i]);
+    EXPECT_NEAR(changed[10 + i], (four[10 + 2 * i] + four[11 + 2 * i]) / 2, 1e-5) << i;
+    EXPECT_GT(std::abs(four[i] - four[i + 1]), 1e-4) << "the loss tells nothing";
+  }
+  EXPECT_EQ(course("changed").back().at("tokens"), (10 * 4 + 10 * 8) * 32);
+}
+
+TEST_F(Resume, FromAGivenCheckpointDropsWhatCameAfterIt) {
+  finish("run");
+  const std::vector<Json> first = course("run");
+  const std::string weights = model_bytes("run");
+  finish("run", {}, {"--resume", file("run", "checkpoints/step_00000010")});
+  expect_same(course("run"), first);
+  EXPECT_TRUE(model_bytes("run") == weights);
+  EXPECT_THAT(read_text(file("run", "log.txt")), ::testing::HasSubstr("resumed at step 10"));
+}
+
+TEST_F(Resume, AFinishedRunChangesNothing) {
+  finish("run");
+  const std::string weights = model_bytes("run");
+  const std::vector<Json> first = course("run");
+  finish("run");
+  EXPECT_TRUE(model_bytes("run") == weights);
+  expect_same(course("run"), first);
+}
+
+/// Kills as soon as a half-written checkpoint shows, again and again.
+TEST_F(SlowResume, SurvivesKillsInTheMiddleOfASave) {
+  const Settings settings = slow_steps() + Settings{"checkpoint.every=1steps"};
+  finish("straight", settings);
+  const auto half_written = [&] {
+    if (!exists("killed", "checkpoints")) return false;
+    try {
+      for (const std::string& name : checkpoints("killed")) {
+        if (name.ends_with(".tmp")) return true;
+      }
+    } catch (const std::filesystem::filesystem_error&) {  // renamed while it was listed
+    }
+    return false;
+  };
+  int num_half = 0;
+  for (int round = 0; round < 6; ++round) {
+    Child child = start("killed", settings);
+    // Leftovers of the last kill lie there until the first save: wait for a new step.
+    const int64_t step = logged_step("killed") + 2;
+    child.wait_until([&] { return logged_step("killed") >= step && half_written(); });
+    child.send(SIGKILL);
+    if (child.wait().code == 0) break;
+    num_half += half_written() ? 1 : 0;
+  }
+  EXPECT_GT(num_half, 0) << "no kill fell into a save";
+  finish("killed", settings);
+  expect_same("straight", "killed");
+  EXPECT_FALSE(half_written()) << "leftovers were not cleared";
+}
+
+}  // namespace
+}  // namespace lorikeet
