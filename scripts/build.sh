@@ -7,9 +7,11 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 "$source_dir/scripts/bootstrap.sh"
 # The precompiled header takes several hundred MB for each of its variants: in ccache's default of 5 GB it
-# would push the rest out. A cache that the environment names is its owner's business.
-if [ -z "${CCACHE_DIR-}" ] && command -v ccache >/dev/null; then
-  CCACHE_DIR=$LORIKEET_DEPS/ccache ccache --max-size 20G >/dev/null
+# would push the rest out. Set once, so that another size stays; a cache named by CCACHE_DIR is not ours.
+cache=$LORIKEET_DEPS/ccache
+if [ -z "${CCACHE_DIR-}" ] && command -v ccache >/dev/null &&
+  ! grep -qs '^max_size' "$cache/ccache.conf"; then
+  CCACHE_DIR=$cache ccache --max-size 20G >/dev/null
 fi
 say "configuring in $build_dir"
 "$venv/bin/cmake" -G Ninja -S "$source_dir" -B "$build_dir" -DLORIKEET_DEPS="$LORIKEET_DEPS" "$@"

@@ -66,6 +66,12 @@ torch::Device prepare_device(const RunConfig& run) {
   return select_device(config.device);
 }
 
+const std::string& shards_of(const DataConfig& data) {
+  if (!data.shards.empty()) return data.shards;
+  throw Error(ExitCode::kUsage, "data.shards: is not set",
+              "set it to a folder made by `lorikeet data tokenize`");
+}
+
 std::string run_path(const RunConfig& config) { return config.output + "/" + config.name; }
 
 }  // namespace
@@ -77,7 +83,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
       total_steps_(total_steps(config)),
       warmup_steps_(dense_warmup_steps(config)),
       folder_(run_path(config)),
-      dataset_(config.data.shards),
+      dataset_(shards_of(config.data)),
       loader_(dataset_, loader_options(config)),
       store_(run_path(config), in_steps(config)),
       state_(config, device_),

@@ -1,5 +1,7 @@
 // What is said of a configuration whose keys, values or YAML are wrong. Rules between keys:
 // rules_test.cpp.
+#include <fmt/format.h>
+
 #include "config_testing.h"
 
 namespace lorikeet {
@@ -27,6 +29,14 @@ TEST(ConfigKeys, UnknownOnesOnTheCommandLineSaySo) {
             "--set train.setps=3: train.setps: unknown key; did you mean train.steps?\n"
             "--set modle.xyzzy=1: modle.xyzzy: unknown key; did you mean model? | " +
                 std::string(kReference));
+}
+
+TEST(ConfigKeys, ASectionTheUserNamedIsNoSuggestion) {
+  const std::string unknown = ": unknown key | " + std::string(kReference);
+  for (const char* key : {"model.zzzz", "model.feed_forward.zzzz", "model.zzzz.yyyy"}) {
+    EXPECT_EQ(error_of(run_with(""), {std::string(key) + "=1"}),
+              fmt::format("--set {0}=1: {0}{1}", key, unknown));
+  }
 }
 
 TEST(ConfigKeys, DuplicatesAreRefused) {
@@ -58,15 +68,20 @@ TEST(ConfigKeys, NeedAValueOfTheRightShape) {
   EXPECT_EQ(error_of(run_with("model:\n  # all out\n")), "run.yaml:2: model:" + empty);
   EXPECT_EQ(error_of(run_with(""), {"seed="}), "--set seed=: seed:" + empty);
   EXPECT_EQ(error_of(run_with("seed: [1]\n")),
-            "run.yaml:2: seed: a list where a single value belongs | ");
+            "run.yaml:2: seed: a list where a single value belongs | "
+            "write one value, without brackets or keys");
   EXPECT_EQ(error_of(run_with("seed: {a: 1}\n")),
-            "run.yaml:2: seed: keys and values where a single value belongs | ");
+            "run.yaml:2: seed: keys and values where a single value belongs | "
+            "write one value, without brackets or keys");
   EXPECT_EQ(error_of(run_with("model: 5\n")),
-            "run.yaml:2: model: a single value where keys and values belong | ");
+            "run.yaml:2: model: a single value where keys and values belong | "
+            "write `key: value` lines below it, indented");
   EXPECT_EQ(error_of(run_with("data: {mixture: [1]}\n")),
-            "run.yaml:2: data.mixture: a list where keys and values belong | ");
+            "run.yaml:2: data.mixture: a list where keys and values belong | "
+            "write `key: value` lines below it, indented");
   EXPECT_EQ(error_of(run_with("data: {mixture: {a: [1]}}\n")),
-            "run.yaml:2: data.mixture.a: a list where a single value belongs | ");
+            "run.yaml:2: data.mixture.a: a list where a single value belongs | "
+            "write one value, without brackets or keys");
   EXPECT_EQ(error_of(run_with("optimizer: {betas: 0.9}\n")),
             "run.yaml:2: optimizer.betas: a single value where a list belongs | write [a, b]");
   EXPECT_EQ(
@@ -93,7 +108,12 @@ TEST(ConfigValues, AllWrongOnesAreListedAtOnce) {
       "run.yaml:6: log.every: 500 has no unit; write 500steps, 500tokens, 500s, 500min, 500h or "
       "500%\n"
       "run.yaml:1: name: \"\" is empty\n"
-      "--set train.micro_batch=0: train.micro_batch: 0 is not 1 to 1,048,576 | ");
+      "--set train.micro_batch=0: train.micro_batch: 0 is not 1 to 1,048,576 | seed: use 0 or "
+      "more; "
+      "model.hidden_size: use 1 to 1,048,576; model.tie_embeddings: write true or false; "
+      "log.every: "
+      "write it like 500steps; the units here are steps, tokens, time (s, min, h), never; name: "
+      "give it a name; train.micro_batch: use 1 or more");
 }
 
 TEST(ConfigValues, OfEveryTypeAreChecked) {
@@ -102,27 +122,30 @@ TEST(ConfigValues, OfEveryTypeAreChecked) {
   };
   EXPECT_EQ(text("model", "hidden_size: 99999999999999999999"),
             "run.yaml:2: model.hidden_size: 99999999999999999999 is too large for a 64-bit whole "
-            "number | ");
+            "number | use 1 to 1,048,576");
   EXPECT_EQ(text("model", "hidden_size: 2M"),
-            "run.yaml:2: model.hidden_size: 2000000 is not 1 to 1,048,576 | ");
+            "run.yaml:2: model.hidden_size: 2000000 is not 1 to 1,048,576 | use 1,048,576 or less");
   EXPECT_EQ(
       text("model", "num_kv_heads: some"),
       "run.yaml:2: model.num_kv_heads: some is not a whole number, such as 1048576, 1.5M or 150B "
-      "| or write auto");
+      "| use auto, or 1 to 65,536");
   for (const char* number : {".nan", "nan", ".inf", "-inf", "inf", "0.1x", "''"}) {
     const std::string shown_number = std::string(number) == "''" ? "\"\"" : number;
     EXPECT_EQ(text("schedule", "peak: " + std::string(number)),
               "run.yaml:2: schedule.peak: " + shown_number +
-                  " is not a finite number, such as 0.1 or 2.0e-4 | ");
+                  " is not a finite number, such as 0.1 or 2.0e-4 | use a number above 0 and at "
+                  "most 100");
   }
   EXPECT_EQ(text("schedule", "peak: 1e999"),
-            "run.yaml:2: schedule.peak: 1e999 is out of the range of a 64-bit float | ");
+            "run.yaml:2: schedule.peak: 1e999 is out of the range of a 64-bit float | use a number "
+            "above 0 and at most 100");
   EXPECT_EQ(text("schedule", "peak: 1e30"),
-            "run.yaml:2: schedule.peak: 1e+30 is not above 0 and at most 100 | ");
+            "run.yaml:2: schedule.peak: 1e+30 is not above 0 and at most 100 | use 100 or less");
   EXPECT_EQ(text("schedule", "peak: 0"),
-            "run.yaml:2: schedule.peak: 0.0 is not above 0 and at most 100 | ");
-  EXPECT_EQ(text("schedule", "final_fraction: 1.1"),
-            "run.yaml:2: schedule.final_fraction: 1.1 is not at least 0 and at most 1 | ");
+            "run.yaml:2: schedule.peak: 0.0 is not above 0 and at most 100 | use more than 0");
+  EXPECT_EQ(
+      text("schedule", "final_fraction: 1.1"),
+      "run.yaml:2: schedule.final_fraction: 1.1 is not at least 0 and at most 1 | use 1 or less");
   EXPECT_EQ(text("schedule", "kind: cosin"),
             "run.yaml:2: schedule.kind: cosin is not one of cosine, linear, constant, multi_step, "
             "warmup_stable_decay | did you mean cosine?");
@@ -131,15 +154,17 @@ TEST(ConfigValues, OfEveryTypeAreChecked) {
   EXPECT_EQ(
       text("optimizer", "betas: [0.9]"),
       "run.yaml:2: optimizer.betas: [0.9] is not a list of 2 numbers, each at least 0 and below 1 "
-      "| ");
+      "| write 2 numbers in brackets");
   EXPECT_EQ(
       text("optimizer", "betas: [0.9, 1]"),
       "run.yaml:2: optimizer.betas: [0.9, 1.0] is not a list of 2 numbers, each at least 0 and "
-      "below 1 | ");
-  EXPECT_EQ(text("data", "mixture: {a: -1}"),
-            "run.yaml:2: data.mixture.a: -1.0 is not at least 0 and at most 1000000 | ");
-  EXPECT_EQ(text("parallel", "zero: 4"), "run.yaml:2: parallel.zero: 4 is not 0 to 3 | ");
-  EXPECT_EQ(text("parallel", "slice: 2"), "run.yaml:2: parallel.slice: 2 is not 1 | ");
+      "below 1 | use less than 1");
+  EXPECT_EQ(
+      text("data", "mixture: {a: -1}"),
+      "run.yaml:2: data.mixture.a: -1.0 is not at least 0 and at most 1000000 | use 0 or more");
+  EXPECT_EQ(text("parallel", "zero: 4"),
+            "run.yaml:2: parallel.zero: 4 is not 0 to 3 | use 3 or less");
+  EXPECT_EQ(text("parallel", "slice: 2"), "run.yaml:2: parallel.slice: 2 is not 1 | use 1");
   EXPECT_EQ(text("schedule", "warmup: 30min"),
             "run.yaml:2: schedule.warmup: 30min is in a unit that has no meaning here | "
             "use steps, tokens, %, never");
@@ -148,14 +173,40 @@ TEST(ConfigValues, OfEveryTypeAreChecked) {
             "use steps, tokens, time (s, min, h), never");
   EXPECT_EQ(
       text("model", "feed_forward: {smear: {expert_dropout: 1}}"),
-      "run.yaml:2: model.feed_forward.smear.expert_dropout: 1.0 is not at least 0 and below 1 | ");
+      "run.yaml:2: model.feed_forward.smear.expert_dropout: 1.0 is not at least 0 and below 1 | "
+      "use less than 1");
+}
+
+TEST(ConfigValues, LowerBoundsLeaveAWorkingModel) {
+  EXPECT_EQ(error_of(run_with("model: {rope_theta: 0.5}")),
+            "run.yaml:2: model.rope_theta: 0.5 is not at least 1 and at most 1000000000000 | "
+            "use 1 or more");
+  EXPECT_EQ(error_of(run_with("model: {init_std: 0}")),
+            "run.yaml:2: model.init_std: 0.0 is not at least 1e-08 and at most 100 | "
+            "use 1e-08 or more");
+  EXPECT_EQ(error_of(run_with("model: {norm_eps: -1}")),
+            "run.yaml:2: model.norm_eps: -1.0 is not at least 0 and at most 1 | use 0 or more");
+  EXPECT_EQ(error_of(run_with("model: {rope_theta: 1, init_std: 1e-8, norm_eps: 0}")), "");
+}
+
+TEST(ConfigValues, EveryWrongOneHasAFix) {
+  EXPECT_EQ(error_of(run_with("schedule: {warmup: 101%}")),
+            "run.yaml:2: schedule.warmup: 101% is more than 100% | use 0% to 100%");
+  EXPECT_EQ(error_of(run_with("optimizer: {kind: zzzz}")),
+            "run.yaml:2: optimizer.kind: zzzz is not adamw | use adamw");
+  EXPECT_EQ(error_of(run_with("model: {qk_norm: zzzz}")),
+            "run.yaml:2: model.qk_norm: zzzz is not one of none, full, head | use one of them");
+  EXPECT_EQ(error_of(run_with("log: {peak_flops: 1e30}")),
+            "run.yaml:2: log.peak_flops: 1e+30 is not auto, or above 0 and at most 1e+21 | "
+            "use auto, or 1e+21 or less");
 }
 
 TEST(ConfigValues, ARunsNameIsOneFolder) {
   for (const char* name : {"a/b", "..", "/a"}) {
     EXPECT_EQ(error_of("train: {steps: 1}\nname: " + std::string(name)),
               "run.yaml:2: name: " + std::string(name[0] == '.' ? "\"..\"" : name) +
-                  " is a path, not the name of a folder | ");
+                  " is a path, not the name of a folder | use a plain name; output says where its "
+                  "folder is");
   }
 }
 
@@ -163,9 +214,10 @@ TEST(ConfigValues, LongOrOddOnesAreShownShort) {
   const std::string error = error_of(run_with("seed: " + std::string(5000, 'x')));
   EXPECT_LT(error.size(), 300u);
   EXPECT_EQ(error_of(run_with("seed: \"a\\nb\"")),
-            "run.yaml:2: seed: a\\x0ab is not a whole number, such as 1048576, 1.5M or 150B | ");
+            "run.yaml:2: seed: a\\x0ab is not a whole number, such as 1048576, 1.5M or 150B | "
+            "use 0 or more");
   EXPECT_EQ(error_of(run_with("output: \"a\\nb\"")),
-            "run.yaml:2: output: \"a\\x0ab\" contains control characters | ");
+            "run.yaml:2: output: \"a\\x0ab\" contains control characters | remove them");
 }
 
 TEST(ConfigYaml, BrokenTextIsRefusedWithLineAndColumn) {
@@ -210,8 +262,7 @@ TEST(ConfigYaml, NestingWithoutEndIsRefused) {
 TEST(ConfigYaml, ACyclicSectionEnds) {
   const std::string error = error_of("model: &m {feed_forward: *m}\n");
   EXPECT_EQ(error.substr(0, error.find(" | ")),
-            "run.yaml:1: model.feed_forward.feed_forward: unknown key; did you mean "
-            "model.feed_forward?");
+            "run.yaml:1: model.feed_forward.feed_forward: unknown key");
 }
 
 }  // namespace

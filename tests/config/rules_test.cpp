@@ -37,6 +37,7 @@ TEST(ModelRules, TheCulpritIsWhatTheUserSet) {
 
 TEST(ModelRules, SegmentsOfDocumentsAndSequencesNeedNotDivide) {
   EXPECT_EQ(error_of(merged_with("routing: sequence\n    segment_length: 300")), "");
+  EXPECT_EQ(error_of(merged_with("routing: sequence\n    segment_length: 2048")), "");
   EXPECT_EQ(error_of(merged_with("segment_scope: document\n    first_segment: uniform\n"
                                  "    segment_length: 300")),
             "");
@@ -74,7 +75,8 @@ TEST(ModelRules, SmearOptionsAreForSequenceRouting) {
       "sequence, not causal_segment\n"
       "run.yaml:5: model.feed_forward.smear.expert_dropout: 0.5 is for model.feed_forward.routing "
       "sequence, not causal_segment | model.feed_forward.smear.router_bias: remove it, or set "
-      "routing: sequence");
+      "routing: sequence; model.feed_forward.smear.expert_dropout: remove it, or set routing: "
+      "sequence");
   EXPECT_EQ(error_of(merged_with("smear: {input_norm: true}\n    routing: sequence")), "");
 }
 
@@ -89,11 +91,12 @@ TEST(ModelRules, HeadsDivideTheWidthAndAreEven) {
   EXPECT_EQ(
       error_of(run_with("model: {num_heads: 12}")),
       "run.yaml:2: model.hidden_size: 512 (default) is not a multiple of model.num_heads 12 | "
-      "use 504 or 516, or set model.head_dim");
+      "use 504 or 528, or set model.head_dim");
   EXPECT_EQ(
       error_of(run_with("model: {num_heads: 1024}")),
       "run.yaml:2: model.hidden_size: 512 (default) is not a multiple of model.num_heads 1024 | "
-      "use 1024, or set model.head_dim");
+      "use 2048, or set model.head_dim");
+  EXPECT_EQ(error_of(run_with("model: {num_heads: 12, hidden_size: 528}")), "");
   EXPECT_EQ(error_of(run_with("model: {num_heads: 12, head_dim: 32}")), "");
   EXPECT_EQ(
       error_of(run_with("model: {head_dim: 33}")),
@@ -137,6 +140,37 @@ TEST(RunRules, MicroBatchDividesTheBatch) {
   EXPECT_EQ(
       error_of("train: {steps: 100, batch_sequences: 2}"),
       "run.yaml:1: train.micro_batch: 4 (default) is more than train.batch_sequences 2 | use 2");
+}
+
+TEST(RunRules, TheBatchIsWholeMicroBatchesOfEveryRank) {
+  const std::string fewer = ", or fewer ranks or a smaller train.micro_batch";
+  EXPECT_EQ(error_of(run_with("parallel: {shard: 8}")),
+            "run.yaml:2: train.batch_sequences: 16 (default) is not a multiple of 32: "
+            "train.micro_batch 4 x 8 ranks of parallel | use 32" +
+                fewer);
+  EXPECT_EQ(error_of(run_with("parallel: {replicate: 3}")),
+            "run.yaml:2: train.batch_sequences: 16 (default) is not a multiple of 12: "
+            "train.micro_batch 4 x 3 ranks of parallel | use 12 or 24" +
+                fewer);
+  const std::string absurd = error_of(run_with("parallel: {replicate: 1048576, shard: 1048576}"));
+  EXPECT_EQ(absurd.substr(absurd.find(" | ")), " | use fewer ranks or a smaller train.micro_batch");
+  EXPECT_EQ(error_of(run_with("parallel: {replicate: 2, shard: 2}")), "");
+  EXPECT_EQ(error_of(run_with("parallel: {replicate: auto, shard: 4}")), "");
+}
+
+TEST(RunRules, AbsurdProductsAreRefusedWithoutOverflow) {
+  EXPECT_EQ(
+      error_of("train: {steps: 1000000000000, batch_sequences: 16777216}\n"
+               "model: {context_length: 16777216}"),
+      "run.yaml:1: train.steps: 1000000000000 steps of 281,474,976,710,656 tokens are more than "
+      "2^60 tokens | use fewer steps, or a smaller train.batch_sequences or model.context_length");
+  EXPECT_EQ(error_of("train: {steps: 4096, batch_sequences: 16777216}\n"
+                     "model: {context_length: 16777216}"),
+            "");
+  EXPECT_EQ(error_of("train: {steps: 10, batch_sequences: 1048576, micro_batch: 1048576}\n"
+                     "model: {context_length: 16777216}"),
+            "run.yaml:2: model: 2.3e+19 bytes of weights and activations are more than 2^62 | "
+            "make model.context_length, train.micro_batch or the model smaller");
 }
 
 TEST(RunRules, DenseWarmupNeedsExpertsAndEnds) {
@@ -195,7 +229,7 @@ TEST(Validate, RangesComeBeforeRulesSoThatNothingIsDividedByZero) {
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()),
               "model.hidden_size: -4 is not 1 to 1,048,576\nmodel.num_heads: 0 is not 1 to 65,536\n"
-              "model.rope_theta: nan is not above 0 and at most 1000000000000\n"
+              "model.rope_theta: nan is not at least 1 and at most 1000000000000\n"
               "model.feed_forward.routing: 9 is outside its enum");
   }
 }

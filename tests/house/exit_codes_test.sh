@@ -25,6 +25,7 @@ cat >run.yaml <<'YAML'
 model: {hidden_size: 8, num_layers: 1, num_heads: 2, ffn_size: 16, vocab_size: 32, context_length: 16,
   feed_forward: {kind: merged, num_experts: 2, segment_length: 4}}
 data: {shards: shards}
+train: {steps: 1}
 YAML
 "$program" pretrain --dry-run run.yaml >/dev/null  # what is refused below is refused for its own reason
 echo 'model: {hidden_size: 8' >broken.yaml

@@ -10,8 +10,10 @@ using ::testing::HasSubstr;
 class BadDays : public TrainProgram {};
 
 TEST_F(BadDays, StepsThatAreNotFiniteAreSkippedAndTheRunEndsAsDiverged) {
-  const Settings settings = {"schedule.peak=1e30", "safety.max_skipped_steps=4",
-                             "safety.spike_threshold=0"};
+  // A decay of 100 times the weights, every step: they grow until they overflow.
+  const Settings settings = {"schedule.peak=100",          "schedule.kind=constant",
+                             "schedule.warmup=never",      "optimizer.weight_decay=1",
+                             "safety.max_skipped_steps=4", "safety.spike_threshold=0"};
   const Ended ended = run("run", settings);
   ASSERT_EQ(ended.code, 5) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("diverged"));

@@ -51,7 +51,9 @@ TEST_F(BadInput, AMissingConfiguration) {
   expect_refused(ended, 2, {folder_ / "none.yaml"});
 }
 
-TEST_F(BadInput, NoShardsGiven) { expect_refused(run("r", {"data.shards=''"}), 2, {"data.shards"}); }
+TEST_F(BadInput, NoShardsGiven) {
+  expect_refused(run("r", {"data.shards=''"}), 2, {"data.shards"});
+}
 
 TEST_F(BadInput, MissingShards) {
   expect_refused(run("r", {"data.shards=" + folder_ / "none"}), 3, {folder_ / "none"});
@@ -121,7 +123,7 @@ TEST_F(BadInput, ACheckpointThatIsGivenAndIsNone) {
 TEST_F(BadInput, ResumeNeverDoesNotOverwriteARun) {
   finish("r");
   expect_refused(run("r", {}, {"--resume", "never"}), 2,
-                 {file("r", ""), "already holds checkpoints", "`name`"});
+                 {folder_ / "r", "already holds checkpoints", "`name`"});
 }
 
 TEST_F(BadInput, AModelThatChangedBeforeAResume) {

@@ -23,10 +23,10 @@ TEST_F(SlowLongRun, NeitherMemoryNorFilesGrowOver2000Steps) {
   EXPECT_LT(growth, 4e6) << "from " << peaks.at(499);
   EXPECT_THAT(checkpoints("run"),
               ::testing::ElementsAre("step_00001000", "step_00001950", "step_00002000"));
-  EXPECT_THAT(folder_.list(folder_ / "run"),
-              ::testing::UnorderedElementsAre("checkpoints", "config.yaml", "lock", "log.txt",
-                                              "metrics.jsonl", "model", "status.json",
-                                              "tensorboard"));
+  EXPECT_THAT(
+      folder_.list(folder_ / "run"),
+      ::testing::UnorderedElementsAre("checkpoints", "config.yaml", "lock", "log.txt",
+                                      "metrics.jsonl", "model", "status.json", "tensorboard"));
   EXPECT_EQ(folder_.list(folder_ / "run/tensorboard").size(), 1u);
   EXPECT_LT(rows.back().at("loss"), 0.8 * rows.front().at("loss").get<double>());
 }

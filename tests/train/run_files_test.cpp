@@ -56,10 +56,15 @@ TEST(MetricsFile, IsEmptiedByARunFromTheBeginning) {
   EXPECT_EQ(read_text(folder / "m"), "");
 }
 
-TEST(MetricsFile, AFullDiskDoesNotEndTraining) {
-  MetricsFile file("/dev/full", 0);
+TEST(MetricsFile, AFailedWriteIsLoggedOnceAndDoesNotEndTraining) {
+  const TemporaryFolder folder;
+  ::testing::internal::CaptureStderr();
+  MetricsFile file(folder / "none/m", 0);
   file.write({{"step", 1}});
   file.write({{"step", 2}});
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("none/m: cannot be written; training goes on"));
+  EXPECT_EQ(log.find("none/m"), log.rfind("none/m")) << log;
 }
 
 TEST(RunFolder, BelongsToOneAtATime) {
