@@ -1,6 +1,5 @@
 // lorikeet generate: continues a text with any model directory that has a tokenizer.
 #include <iostream>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +17,7 @@ namespace lorikeet {
 namespace {
 
 struct GenerateCommand {
-  std::string model, prompt, prompt_file;
+  std::string model, prompt, prompt_file, routing = "prompt";
   GenerateOptions options;
 };
 
@@ -32,7 +31,10 @@ void report_speed(size_t prompt_tokens, const Generation& result) {
 
 void run_generate(const GenerateCommand& command) {
   GenerateOptions options = command.options;
-  check_sampling(options.sampling);  // before the model is loaded
+  if (command.routing == "segment") options.routing = GenerationRouting::kSegment;
+  // What is wrong shows before the weights are read.
+  check_sampling(options.sampling);
+  read_model_config(command.model);
   const std::string text = command.prompt_file.empty()
                                ? command.prompt
                                : read_text_file(command.prompt_file, ExitCode::kData);
@@ -59,13 +61,11 @@ void add_generate_command(CLI::App& app) {
   prompt->require_option(1);
   command->add_option("--max-tokens", options.max_tokens, "Tokens to write at most")
       ->capture_default_str();
-  const std::map<std::string, GenerationRouting> routings = {
-      {"prompt", GenerationRouting::kPrompt}, {"segment", GenerationRouting::kSegment}};
   command
-      ->add_option("--routing", options.routing,
+      ->add_option("--routing", given->routing,
                    "prompt: experts merged once, for the whole prompt; segment: as in training")
-      ->transform(CLI::CheckedTransformer(routings))
-      ->default_str("prompt");
+      ->check(CLI::IsMember({"prompt", "segment"}))
+      ->capture_default_str();
   command
       ->add_option("--temperature", options.sampling.temperature,
                    "Divides the logits; 0: always the most probable token")
