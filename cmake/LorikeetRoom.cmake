@@ -26,6 +26,7 @@ function(lorikeet_room name)
   endif()
   target_include_directories(${target} ${scope}
     $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+  target_compile_features(${target} ${scope} cxx_std_20)  # for whoever includes our headers too
   target_link_libraries(${target} ${scope} Lorikeet::fmt)
   foreach(used ${ROOM_USES})
     target_link_libraries(${target} ${scope} lorikeet_${used})

@@ -69,7 +69,9 @@ TEST_F(Rollback, LeavesOutTheOffendingDataAndGivesUpAfterTheLastOne) {
   EXPECT_EQ(actual, expected);
 }
 
-TEST_F(Rollback, SkipsTheSameDataAfterAKillAndAResume) {
+class SlowRollback : public Rollback {};
+
+TEST_F(SlowRollback, SkipsTheSameDataAfterAKillAndAResume) {
   const Settings settings = slow_steps() + rolling_;
   ASSERT_EQ(run("straight", settings).code, 5);
   Child child = start("killed", settings);

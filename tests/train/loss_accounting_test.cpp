@@ -85,9 +85,9 @@ TEST(LossAccounting, SumsAreThoseOfADirectComputation) {
   }
 }
 
-class LossAccountingOfRuns : public TrainProgram {};
+class SlowLossAccounting : public TrainProgram {};
 
-TEST_F(LossAccountingOfRuns, MicroBatchesAndRecomputationChangeNothingTheyMustNot) {
+TEST_F(SlowLossAccounting, MicroBatchesAndRecomputationChangeNothingTheyMustNot) {
   const Settings base = slow_steps() + Settings{"train.steps=10"};
   finish("base", base + Settings{"train.micro_batch=4"});
   finish("micro", base + Settings{"train.micro_batch=1"});
@@ -102,7 +102,7 @@ TEST_F(LossAccountingOfRuns, MicroBatchesAndRecomputationChangeNothingTheyMustNo
 
 /// MKL splits long inner dimensions of matrix products over threads unless MKL_CBWR forbids it: the
 /// one thing in which the number of threads shows.
-TEST_F(LossAccountingOfRuns, ThreadsChangeNoBitWhereMklIsToldToKeepItsOrder) {
+TEST_F(SlowLossAccounting, ThreadsChangeNoBitWhereMklIsToldToKeepItsOrder) {
   const Settings one = slow_steps() + Settings{"train.steps=10", "train.threads=1"};
   const Settings two = slow_steps() + Settings{"train.steps=10", "train.threads=2"};
   finish("one", one);
@@ -117,14 +117,14 @@ TEST_F(LossAccountingOfRuns, ThreadsChangeNoBitWhereMklIsToldToKeepItsOrder) {
   expect_same("one_strict", "two_strict");
 }
 
-TEST_F(LossAccountingOfRuns, ValidationLeavesTrainingUntouched) {
+TEST_F(SlowLossAccounting, ValidationLeavesTrainingUntouched) {
   finish("without");
   finish("with", {"evaluate.every=1steps"});
   expect_same("without", "with");
   EXPECT_EQ(metrics("with").size(), 60u) << "a training row and a validation row each step";
 }
 
-TEST_F(LossAccountingOfRuns, Bfloat16StaysNearFp32) {
+TEST_F(SlowLossAccounting, Bfloat16StaysNearFp32) {
   finish("fp32");
   finish("bf16", {"train.precision=bf16"});
   const std::vector<double> fp32 = losses("fp32"), bf16 = losses("bf16");

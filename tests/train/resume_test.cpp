@@ -18,7 +18,7 @@ TEST_F(Resume, ThirtyStepsEqualTenAndAKillAndTwentyMore) {
   EXPECT_THAT(read_text(file("killed", "log.txt")), ::testing::HasSubstr("resumed at step 10"));
 }
 
-TEST_F(Resume, CrossesTheEndOfTheDenseWarmupAndKillsOnBothSidesOfIt) {
+TEST_F(SlowResume, CrossesTheEndOfTheDenseWarmupAndKillsOnBothSidesOfIt) {
   const Settings settings = slow_steps() + Settings{"train.dense_warmup=15steps"};
   finish("straight", settings);
   EXPECT_FALSE(course("straight")[14].contains("routing"));
@@ -41,7 +41,7 @@ TEST_F(SlowResume, KeepsTheMomentsOfTheDenseWarmupAcrossAKill) {
   expect_same("straight", "killed");
 }
 
-TEST_F(Resume, WindowsOfTheLogGoOnAcrossACheckpointInTheirMiddle) {
+TEST_F(SlowResume, WindowsOfTheLogGoOnAcrossACheckpointInTheirMiddle) {
   const Settings settings = {"log.every=7steps", "checkpoint.every=5steps"};
   finish("straight", settings + Settings{"checkpoint.every=never"});
   finish("parts", settings);
