@@ -1,8 +1,10 @@
 // The program: finds the sub-command, runs it, and turns whatever is thrown into an exit code.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <new>
 #include <sstream>
 #include <string>
@@ -87,6 +89,15 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error) {
                 fmt::format("`{} --help` lists what there is", path));
 }
 
+// Keeps freed memory for the next step. By default glibc gives every large block back to the kernel
+// at once and gets it again, zeroed, a millisecond later: a sixth of a training step's time went
+// into page faults.
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_MAX, 0);
+  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  ::mallopt(M_TOP_PAD, 64 << 20);
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"Lorikeet trains language models whose feed-forward layers are merged experts.",
                "lorikeet"};
@@ -116,4 +127,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace lorikeet
 
-int main(int argc, char** argv) { return lorikeet::run(argc, argv); }
+int main(int argc, char** argv) {
+  lorikeet::keep_freed_memory();
+  return lorikeet::run(argc, argv);
+}
