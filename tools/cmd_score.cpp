@@ -18,16 +18,21 @@ void add_score_command(CLI::App& app) {
       "score", "Per-token log-probabilities (natural logarithm) of token ids or text");
   command->add_option("MODEL", options->model, "Model directory")->required();
   command
-      ->add_option("--input", options->input, "JSON lines {\"ids\": [...]} or {\"text\": \"...\"}")
+      ->add_option("--input", options->input,
+                   "JSON lines {\"ids\": [...]} or {\"text\": \"...\"}; -: standard input")
       ->required();
   command
-      ->add_option("--output", options->output,
-                   "JSON lines {\"logprobs\": [...]}; of text, with its \"ids\"")
+      ->add_option(
+          "--output", options->output,
+          "JSON lines {\"logprobs\": [...]}; of text, with its \"ids\"; -: standard output")
       ->required();
   command->callback([options] {
+    LineFiles files(options->input,
+                    options->output);  // a wrong path shows before the model is read
     LanguageModel model = load_language_model(options->model);
-    const int64_t scored = score_file(model, options->model, options->input, options->output);
-    log_info("scored {} sequences: {}", scored, options->output);
+    const int64_t scored = score_lines(model, options->model, files);
+    log_info("scored {} sequences: {}", scored,
+             options->output == "-" ? "<stdout>" : options->output);
   });
 }
 

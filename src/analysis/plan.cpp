@@ -5,57 +5,11 @@
 #include <algorithm>
 
 #include "lorikeet/model/flops.h"
+#include "memory.h"
 
 namespace lorikeet {
 
 namespace {
-
-constexpr int64_t kFloat = 4;
-
-int64_t compute_bytes(const RunConfig& config) {
-  return config.train.precision == Precision::kBf16 ? 2 : kFloat;
-}
-
-/// What the graph keeps of one layer for one token, from the operators as they are written
-/// (src/model, src/ops): a norm keeps its fp32 input and scaled input; attention its input, q, k, v
-/// before and after RoPE, and its output; a dense layer its input, gate, up, silu(gate) and their
-/// product; a merged one its input alone.
-int64_t activation_bytes_per_token(const RunConfig& config) {
-  const ModelConfig& model = config.model;
-  const int64_t D = model.hidden_size, bytes = compute_bytes(config);
-  const int64_t q = model.num_heads * model.head_size(), kv = model.kv_heads() * model.head_size();
-  const int64_t norms = 2 * 2 * D * kFloat;
-  const int64_t attention = bytes * (D + 2 * q + 3 * kv + 2 * q) + 2 * kFloat * (q + kv);
-  const int64_t feed_forward = bytes * (model.is_merged() ? D : D + 4 * model.ffn_size);
-  switch (config.train.activation_checkpointing) {
-    case ActivationCheckpointing::kNone:
-      return norms + attention + feed_forward;
-    case ActivationCheckpointing::kAttention:
-      return norms + bytes * D + feed_forward;
-    case ActivationCheckpointing::kFfn:
-      return norms + attention + bytes * D;
-    case ActivationCheckpointing::kBlock:
-      return bytes * D;
-  }
-  return 0;
-}
-
-MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters) {
-  const ParallelConfig& parallel = config.parallel;
-  const int64_t total = parameters.total(), shard = std::max<int64_t>(parallel.shard, 1);
-  const auto held = [&](int64_t bytes, int64_t from_zero_stage) {
-    return parallel.zero >= from_zero_stage ? (bytes + shard - 1) / shard : bytes;
-  };
-  const int64_t tokens = config.train.micro_batch * config.model.context_length;
-  MemoryPlan memory;
-  memory.parameters = held(total * kFloat, 3);
-  memory.gradients = held(total * kFloat, 2);
-  memory.optimizer = held(2 * total * kFloat, 1);
-  memory.compute_copies = config.train.precision == Precision::kBf16 ? total * 2 : 0;
-  memory.activations = tokens * config.model.num_layers * activation_bytes_per_token(config);
-  memory.logits = tokens * config.model.vocab_size * (2 * kFloat + compute_bytes(config));
-  return memory;
-}
 
 std::string gigabytes(int64_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
@@ -120,6 +74,18 @@ std::string to_text(const RunPlan& plan, const RunConfig& config) {
     table.row("bf16 copies", gigabytes(plan.memory.compute_copies));
   }
   table.row("activations", gigabytes(plan.memory.activations), "estimate");
+  if (plan.memory.recomputed > 0) {
+    table.row("recomputed activations", gigabytes(plan.memory.recomputed),
+              "estimate, of one layer");
+  }
+  if (plan.memory.merge_workspace > 0) {
+    table.row("merged weights", gigabytes(plan.memory.merge_workspace),
+              "and their gradients, of a few segments of one layer");
+    if (plan.memory.expert_copies > 0) {
+      table.row("expert copies", gigabytes(plan.memory.expert_copies), "fp32, of one layer");
+    }
+    table.row("expert gradients", gigabytes(plan.memory.expert_gradients), "fp32, of one layer");
+  }
   table.row("logits", gigabytes(plan.memory.logits), "estimate");
   table.row("total", gigabytes(plan.memory.total()));
 

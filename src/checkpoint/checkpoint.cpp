@@ -36,7 +36,8 @@ std::vector<std::string> names_in(const std::string& folder) {
     names.push_back(it->path().filename().string());
   }
   if (error && error != std::errc::no_such_file_or_directory) {
-    throw Error(kCode, fmt::format("{}: cannot be listed: {}", folder, error.message()));
+    throw Error(kCode, fmt::format("{}: cannot be listed: {}", folder, error.message()),
+                "check that it is a folder, and its permissions");
   }
   return names;
 }

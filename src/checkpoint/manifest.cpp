@@ -16,7 +16,7 @@ constexpr std::string_view kSealBegin = ",\n  \"checksum\": \"";
 constexpr std::string_view kSealEnd = "\"\n}\n";
 
 [[noreturn]] void refuse(const std::string& path, const std::string& rule,
-                         const std::string& hint = "") {
+                         const std::string& hint = "the checkpoint is damaged; use another one") {
   throw Error(ExitCode::kCheckpoint, path + ": " + rule, hint);
 }
 

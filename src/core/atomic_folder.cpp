@@ -54,9 +54,12 @@ AtomicFolder::AtomicFolder(const std::string& path, ExistingFolder existing, Exi
   std::error_code error;
   const fs::file_status status = fs::status(path_, error);
   if (fs::exists(status) && !fs::is_directory(status)) {
-    throw Error(code, path + ": is a file, a folder is to be written there");
+    throw Error(code, path + ": is a file, a folder is to be written there",
+                "choose another name for the folder");
   }
-  if (path_ == "/" || path_.empty()) throw Error(code, "'" + path + "': is no name for a folder");
+  if (path_ == "/" || path_.empty()) {
+    throw Error(code, "'" + path + "': is no name for a folder", "name a folder to be made");
+  }
   // Before hours of work, not after; commit() looks again.
   if (existing_ == ExistingFolder::kRefuse && is_taken(path_)) refuse_existing(path, code);
   fs::create_directories(parent_of(path_), error);

@@ -26,6 +26,9 @@ void throw_errno(ExitCode code, const std::string& action, const std::string& pa
   std::string hint;
   switch (error) {
     case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
       hint = "check the path";
       break;
     case EACCES:
@@ -74,8 +77,12 @@ Descriptor open_regular(const std::string& path, ExitCode code, struct stat* sta
   Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (descriptor.get() < 0) throw_errno(code, "open", path, errno);
   if (::fstat(descriptor.get(), status) != 0) throw_errno(code, "read", path, errno);
-  if (S_ISDIR(status->st_mode)) throw Error(code, path + ": is a folder, a file is needed");
-  if (!S_ISREG(status->st_mode)) throw Error(code, path + ": is not a regular file");
+  if (S_ISDIR(status->st_mode)) {
+    throw Error(code, path + ": is a folder, a file is needed", "give the path of a file");
+  }
+  if (!S_ISREG(status->st_mode)) {
+    throw Error(code, path + ": is not a regular file", "give the path of a regular file");
+  }
   return descriptor;
 }
 
@@ -123,7 +130,8 @@ AtomicFile::AtomicFile(const std::string& path, ExitCode code) : path_(resolve(p
     // A rename would replace a device such as /dev/null.
     throw Error(code,
                 path + (S_ISDIR(status.st_mode) ? ": is a folder, a file is to be written there"
-                                                : ": is not a regular file"));
+                                                : ": is not a regular file"),
+                "choose another name for the file");
   }
   static std::atomic<uint64_t> counter{0};
   do {

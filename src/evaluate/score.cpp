@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include <filesystem>
-#include <fstream>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
 #include "lorikeet/core/error.h"
-#include "lorikeet/core/file.h"
 #include "lorikeet/evaluate/model_tokenizer.h"
 #include "lorikeet/ops/functions.h"
 
@@ -128,40 +126,32 @@ std::vector<double> score_tokens(LanguageModel& model, const ScoreRequest& reque
   return logprobs;
 }
 
-int64_t score_file(LanguageModel& model, const std::string& model_directory,
-                   const std::string& input, const std::string& output) {
+int64_t score_lines(LanguageModel& model, const std::string& model_directory, LineFiles& files) {
   const std::string hint =
       "each line is one object like {\"ids\": [1, 2, 3]} or {\"text\": \"Once\"}";
-  std::ifstream in(input);
-  if (!in) {
-    throw Error(ExitCode::kData, fmt::format("{}: cannot be opened", input), "check the path");
-  }
-  std::error_code no_output_yet;
-  if (std::filesystem::equivalent(input, output, no_output_yet)) {
-    throw Error(ExitCode::kUsage, fmt::format("{}: is the input and the output", output),
-                "give --output another name");
-  }
-  AtomicFile out(output, ExitCode::kData);
   LazyTokenizer tokenizer(model_directory);
   std::string text;
-  int64_t line = 0, scored = 0;
-  while (std::getline(in, text)) {
-    ++line;
+  int64_t scored = 0;
+  while (files.read(text)) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     InputLine parsed;
     try {
       parsed = parse_line(text, model->config().vocab_size, tokenizer);
+    } catch (const nlohmann::json::parse_error& error) {
+      // Its own words speak of "line 1", which is any line of the file.
+      throw Error(ExitCode::kData,
+                  fmt::format("{}: not JSON: broken at byte {}", files.position(), error.byte),
+                  hint);
     } catch (const nlohmann::json::exception& error) {
-      throw Error(ExitCode::kData, fmt::format("{}:{}: not JSON: {}", input, line, error.what()),
+      throw Error(ExitCode::kData, fmt::format("{}: not JSON: {}", files.position(), error.what()),
                   hint);
     } catch (const std::invalid_argument& error) {
-      throw Error(ExitCode::kData, fmt::format("{}:{}: {}", input, line, error.what()), hint);
+      throw Error(ExitCode::kData, fmt::format("{}: {}", files.position(), error.what()), hint);
     }
-    out.write(response_line(parsed, score_tokens(model, parsed.request)));
+    files.write(response_line(parsed, score_tokens(model, parsed.request)));
     ++scored;
   }
-  if (in.bad()) throw Error(ExitCode::kData, fmt::format("{}: could not be read", input));
-  out.commit();
+  files.commit();
   return scored;
 }
 

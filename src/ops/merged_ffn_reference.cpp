@@ -2,7 +2,7 @@
 //
 // N tokens, D model, F feed-forward width, E experts, G segments, C segments of a chunk.
 //
-// Segments are taken a chunk at a time, so that merged weights occupy at most kChunk expert shapes,
+// Segments are taken a chunk at a time, so that merged weights occupy few expert shapes,
 // and the merge and its gradients are matrix products ([C x E] by [E x F*D]) that read each expert
 // once a chunk. bf16 inputs: experts are merged and gradients summed in fp32; only the operands of
 // the products are bf16.
@@ -13,13 +13,13 @@
 
 #include <algorithm>
 
+#include "lorikeet/ops/merged_ffn.h"
+
 namespace lorikeet::ops {
 
 namespace {
 
 using at::Tensor;
-
-constexpr int64_t kChunk = 16;
 
 /// One expert matrix set [E, O, I], with its gradient where there is one, in the arithmetic's
 /// precision.
@@ -75,8 +75,8 @@ Tensor merged_ffn_reference(const Tensor& x, at::IntArrayRef offsets, const Tens
   const ExpertMatrix gates(gate, compute), ups(up, compute), downs(down, compute);
   const int64_t num_segments = routing.size(0);
   Tensor y = at::empty_like(x, at::MemoryFormat::Contiguous);
-  for (int64_t begin = 0; begin < num_segments; begin += kChunk) {
-    const int64_t count = std::min(kChunk, num_segments - begin);
+  for (int64_t begin = 0; begin < num_segments; begin += kSegmentsMergedAtOnce) {
+    const int64_t count = std::min(kSegmentsMergedAtOnce, num_segments - begin);
     const Tensor routing_CE = routing.narrow(0, begin, count).to(compute);
     const Tensor gate_CFD = gates.merge(routing_CE, dtype), up_CFD = ups.merge(routing_CE, dtype),
                  down_CDF = downs.merge(routing_CE, dtype);
@@ -100,8 +100,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> merged_ffn_backward_reference
   const int64_t num_segments = routing.size(0), F = gates.rows(), D = gates.columns();
   Tensor dx = at::empty_like(x, at::MemoryFormat::Contiguous);
   Tensor drouting = at::zeros(routing.sizes(), routing.options().dtype(compute));
-  for (int64_t begin = 0; begin < num_segments; begin += kChunk) {
-    const int64_t count = std::min(kChunk, num_segments - begin);
+  for (int64_t begin = 0; begin < num_segments; begin += kSegmentsMergedAtOnce) {
+    const int64_t count = std::min(kSegmentsMergedAtOnce, num_segments - begin);
     const Tensor routing_CE = routing.narrow(0, begin, count).to(compute);
     const Tensor gate_CFD = gates.merge(routing_CE, dtype), up_CFD = ups.merge(routing_CE, dtype),
                  down_CDF = downs.merge(routing_CE, dtype);

@@ -9,6 +9,8 @@ namespace lorikeet::storage {
 
 namespace {
 
+constexpr const char* kDamagedHint = "the file is damaged or was edited: fetch or copy it again";
+
 /// Sees every event of the parser, so that a repeated key is found (JSON libraries silently keep
 /// one of the two) and depth is bounded before memory is spent on it.
 class Watch {
@@ -20,14 +22,16 @@ class Watch {
     if (event == Event::object_start || event == Event::array_start) {
       if (depth >= max_depth_) {
         throw Error(ExitCode::kCheckpoint,
-                    fmt::format("{} is nested deeper than {} levels", what_, max_depth_));
+                    fmt::format("{} is nested deeper than {} levels", what_, max_depth_),
+                    kDamagedHint);
       }
     }
     if (event == Event::object_start) keys_.emplace_back();
     if (event == Event::object_end) keys_.pop_back();
     if (event == Event::key && !keys_.back().insert(parsed.get<std::string>()).second) {
       throw Error(ExitCode::kCheckpoint,
-                  fmt::format("{} has the key {} twice", what_, shown(parsed)));
+                  fmt::format("{} has the key {} twice", what_, shown(parsed)),
+                  "keep one of the two");
     }
     return true;
   }
@@ -47,11 +51,14 @@ Json parse_json_object(std::string_view text, const std::string& what, int max_d
     json = Json::parse(text, std::ref(watch));
   } catch (const Json::parse_error& error) {
     throw Error(ExitCode::kCheckpoint,
-                fmt::format("{} is not valid JSON (byte {})", what, error.byte));
+                fmt::format("{} is not valid JSON (byte {})", what, error.byte), kDamagedHint);
   } catch (const Json::exception&) {  // a number beyond a double
-    throw Error(ExitCode::kCheckpoint, what + " holds a number out of range");
+    throw Error(ExitCode::kCheckpoint, what + " holds a number out of range",
+                "write a number that a double can hold");
   }
-  if (!json.is_object()) throw Error(ExitCode::kCheckpoint, what + " is not a JSON object");
+  if (!json.is_object()) {
+    throw Error(ExitCode::kCheckpoint, what + " is not a JSON object", kDamagedHint);
+  }
   return json;
 }
 

@@ -13,6 +13,11 @@ using storage::shown;
 namespace {
 
 constexpr int kConfigDepth = 16;  // generation settings and the like nest a little
+constexpr const char* kTypeHint = "correct this key in config.json, or fetch the file again";
+// What our model does not compute cannot be mended in the file.
+constexpr const char* kUnsupportedHint =
+    "use a plain LLaMA model, or one that lorikeet trained; another value here would not fit the "
+    "weights";
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
 
 /// The keys of config.json with their types checked. A null is the same as absent, as in Hugging
@@ -22,7 +27,7 @@ class Keys {
   Keys(std::string where, const Json& json) : where_(std::move(where)), json_(json) {}
 
   [[noreturn]] void refuse(const std::string& key, const std::string& rule,
-                           const std::string& hint = "") const {
+                           const std::string& hint) const {
     throw Error(ExitCode::kCheckpoint, fmt::format("{}: {}: {}", where_, key, rule), hint);
   }
   const Json* find(const std::string& key) const {
@@ -31,7 +36,10 @@ class Keys {
   }
   const Json& need(const std::string& key) const {
     const Json* value = find(key);
-    if (value == nullptr) refuse(key, "is missing and has no default");
+    if (value == nullptr) {
+      refuse(key, "is missing and has no default",
+             "config.json must be the one that was written with the weights");
+    }
     return *value;
   }
   /// A size: a whole number from 1 on.
@@ -43,19 +51,19 @@ class Keys {
   double number(const std::string& key, double absent) const {
     const Json* value = find(key);
     if (value == nullptr) return absent;
-    if (!value->is_number()) refuse(key, shown(*value) + " is not a number");
+    if (!value->is_number()) refuse(key, shown(*value) + " is not a number", kTypeHint);
     return value->get<double>();
   }
   bool flag(const std::string& key, bool absent) const {
     const Json* value = find(key);
     if (value == nullptr) return absent;
-    if (!value->is_boolean()) refuse(key, shown(*value) + " is not true or false");
+    if (!value->is_boolean()) refuse(key, shown(*value) + " is not true or false", kTypeHint);
     return value->get<bool>();
   }
   std::string text(const std::string& key, const std::string& absent) const {
     const Json* value = find(key);
     if (value == nullptr) return absent;
-    if (!value->is_string()) refuse(key, shown(*value) + " is not a string");
+    if (!value->is_string()) refuse(key, shown(*value) + " is not a string", kTypeHint);
     return value->get<std::string>();
   }
   template <NamedEnum E>
@@ -64,7 +72,7 @@ class Keys {
     try {
       return parse_enum<E>(given);
     } catch (const std::invalid_argument& rule) {
-      refuse(key, fmt::format("'{}' {}", given, rule.what()));
+      refuse(key, fmt::format("'{}' {}", given, rule.what()), kTypeHint);
     }
   }
   template <NamedEnum E>
@@ -77,7 +85,7 @@ class Keys {
     static const Json kNone = Json::object();
     const Json* value = find(key);
     if (value == nullptr) return Keys(where_ + ": " + key, kNone);
-    if (!value->is_object()) refuse(key, shown(*value) + " is not an object");
+    if (!value->is_object()) refuse(key, shown(*value) + " is not an object", kTypeHint);
     return Keys(where_ + ": " + key, *value);
   }
 
@@ -85,7 +93,8 @@ class Keys {
   int64_t as_count(const std::string& key, const Json& value) const {
     if (!value.is_number_unsigned() || value.get<uint64_t>() < 1 ||
         value.get<uint64_t>() > static_cast<uint64_t>(kLargest)) {
-      refuse(key, fmt::format("{} is not a whole number from 1 to {}", shown(value), kLargest));
+      refuse(key, fmt::format("{} is not a whole number from 1 to {}", shown(value), kLargest),
+             kTypeHint);
     }
     return value.get<int64_t>();
   }
@@ -100,14 +109,17 @@ void check_rope(const Keys& keys, const std::string& group) {
   for (const char* key : {"rope_type", "type"}) {
     const std::string type = rope.text(key, "default");
     if (type != "default") {
-      keys.refuse(group, fmt::format("RoPE of type '{}' is not supported, only 'default'", type));
+      keys.refuse(group, fmt::format("RoPE of type '{}' is not supported, only 'default'", type),
+                  kUnsupportedHint);
     }
   }
   if (rope.number("partial_rotary_factor", 1.0) != 1.0) {
-    keys.refuse(group, "a partial_rotary_factor other than 1 is not supported");
+    keys.refuse(group, "a partial_rotary_factor other than 1 is not supported", kUnsupportedHint);
   }
   for (const char* layers : {"full_attention", "sliding_attention"}) {
-    if (rope.find(layers) != nullptr) keys.refuse(group, "RoPE by kind of layer is not supported");
+    if (rope.find(layers) != nullptr) {
+      keys.refuse(group, "RoPE by kind of layer is not supported", kUnsupportedHint);
+    }
   }
 }
 
@@ -117,7 +129,8 @@ double read_rope_theta(const Keys& keys) {
   const double outer = keys.number("rope_theta", 10000.0);
   const double inner = keys.inside("rope_parameters").number("rope_theta", outer);
   if (keys.find("rope_theta") != nullptr && outer != inner) {
-    keys.refuse("rope_theta", fmt::format("{}, but rope_parameters say {}", outer, inner));
+    keys.refuse("rope_theta", fmt::format("{}, but rope_parameters say {}", outer, inner),
+                "keep the one that the model was trained with");
   }
   return inner;
 }
@@ -126,24 +139,29 @@ double read_rope_theta(const Keys& keys) {
 void refuse_unsupported(const Keys& keys) {
   const std::string activation = keys.text("hidden_act", "silu");
   if (activation != "silu") {
-    keys.refuse("hidden_act", fmt::format("'{}' is not supported, only 'silu'", activation));
+    keys.refuse("hidden_act", fmt::format("'{}' is not supported, only 'silu'", activation),
+                kUnsupportedHint);
   }
   for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    if (keys.flag(bias, false)) keys.refuse(bias, "true is not supported: there are no biases");
+    if (keys.flag(bias, false)) {
+      keys.refuse(bias, "true is not supported: there are no biases", kUnsupportedHint);
+    }
   }
   if (const Json* window = keys.find("sliding_window");
       window && keys.flag("use_sliding_window", true)) {
-    keys.refuse("sliding_window", shown(*window) + ": windowed attention is not supported");
+    keys.refuse("sliding_window", shown(*window) + ": windowed attention is not supported",
+                kUnsupportedHint);
   }
   if (const Json* kinds = keys.find("layer_types"); kinds != nullptr) {
     for (const Json& kind : *kinds) {
       if (kind != "full_attention") {
-        keys.refuse("layer_types", shown(kind) + " is not supported, only \"full_attention\"");
+        keys.refuse("layer_types", shown(kind) + " is not supported, only \"full_attention\"",
+                    kUnsupportedHint);
       }
     }
   }
   if (keys.number("partial_rotary_factor", 1.0) != 1.0) {
-    keys.refuse("partial_rotary_factor", "other than 1 is not supported");
+    keys.refuse("partial_rotary_factor", "other than 1 is not supported", kUnsupportedHint);
   }
   if (keys.find("quantization_config") != nullptr) {
     keys.refuse("quantization_config", "quantised weights are not supported",
@@ -179,7 +197,8 @@ ModelConfig read_model_config(const std::string& directory) {
   keys.need("model_type");
   const std::string type = keys.text("model_type", "");
   if (type != "llama" && type != "lorikeet") {
-    keys.refuse("model_type", fmt::format("'{}' is not supported, only llama and lorikeet", type));
+    keys.refuse("model_type", fmt::format("'{}' is not supported, only llama and lorikeet", type),
+                kUnsupportedHint);
   }
   refuse_unsupported(keys);
   ModelConfig config;

@@ -17,9 +17,11 @@ using storage::shown;
 namespace {
 
 constexpr size_t kNamesShown = 5;
+constexpr const char* kIndexHint =
+    "the index is damaged or of another model: fetch or copy the directory again";
 
 [[noreturn]] void refuse(const std::string& what, const std::string& rule,
-                         const std::string& hint = "") {
+                         const std::string& hint) {
   throw Error(ExitCode::kCheckpoint, what + ": " + rule, hint);
 }
 
@@ -41,13 +43,16 @@ std::string counted(const std::vector<std::string>& names, const std::string& ki
 /// File name of a shard. Nothing outside the directory can be named.
 std::string shard_name(const std::string& path, const std::string& tensor, const Json& value) {
   if (!value.is_string()) {
-    refuse(path, fmt::format("weight_map '{}': {} is not a file name", tensor, shown(value)));
+    refuse(path, fmt::format("weight_map '{}': {} is not a file name", tensor, shown(value)),
+           kIndexHint);
   }
   const auto name = value.get<std::string>();
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
       name.find('\0') != std::string::npos) {
-    refuse(path, fmt::format("weight_map '{}': {} is not the plain name of a file in this folder",
-                             tensor, shown(value)));
+    refuse(path,
+           fmt::format("weight_map '{}': {} is not the plain name of a file in this folder", tensor,
+                       shown(value)),
+           kIndexHint);
   }
   return name;
 }
@@ -74,14 +79,17 @@ void refuse_missing_shards(const std::string& directory, const std::set<std::str
              "convert them to safetensors with a tool you trust, on a machine you can lose");
     }
   }
-  refuse(directory, "has neither model.safetensors nor model.safetensors.index.json");
+  refuse(directory, "has neither model.safetensors nor model.safetensors.index.json",
+         "give a folder with config.json and model.safetensors, such as runs/NAME/model");
 }
 
 }  // namespace
 
 ModelReader::ModelReader(const std::string& directory) : directory_(directory) {
-  if (std::error_code ignored; !fs::is_directory(directory, ignored))
-    refuse(directory, "is not a folder; a model directory is needed");
+  if (std::error_code ignored; !fs::is_directory(directory, ignored)) {
+    refuse(directory, "is not a folder; a model directory is needed",
+           "give a folder with config.json and model.safetensors, such as runs/NAME/model");
+  }
   const std::string single = "model.safetensors";
   const fs::path index = fs::path(directory) / "model.safetensors.index.json";
   if (is_there(fs::path(directory) / single)) {  // first, as in transformers
@@ -99,7 +107,7 @@ void ModelReader::open_index(const std::string& path) {
   const std::string text = read_text_file(path, ExitCode::kCheckpoint);
   const Json json = storage::parse_json_object(text, path, 3);
   const auto map = json.find("weight_map");
-  if (map == json.end() || !map->is_object()) refuse(path, "has no object weight_map");
+  if (map == json.end() || !map->is_object()) refuse(path, "has no object weight_map", kIndexHint);
   std::set<std::string> shards;
   for (const auto& [tensor, value] : map->items()) {
     file_of_[tensor] = shard_name(path, tensor, value);
@@ -111,7 +119,8 @@ void ModelReader::open_index(const std::string& path) {
   }
   for (const auto& [tensor, name] : file_of_) {
     if (!files_.at(name).contains(tensor)) {
-      refuse(path, fmt::format("tensor '{}' is not in {}, where the index puts it", tensor, name));
+      refuse(path, fmt::format("tensor '{}' is not in {}, where the index puts it", tensor, name),
+             kIndexHint);
     }
   }
 }
@@ -124,7 +133,10 @@ std::vector<std::string> ModelReader::names() const {
 
 const SafetensorsFile& ModelReader::file(const std::string& name) const {
   const auto found = file_of_.find(name);
-  if (found == file_of_.end()) refuse(directory_, fmt::format("has no tensor '{}'", name));
+  if (found == file_of_.end()) {
+    refuse(directory_, fmt::format("has no tensor '{}'", name),
+           "compare config.json with the run that made the weights");
+  }
   return files_.at(found->second);
 }
 

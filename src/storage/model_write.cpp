@@ -57,7 +57,8 @@ void write_weights(const std::string& folder, const NamedTensors& tensors,
     save_safetensors(folder + "/" + name, shards[i], file_options);
     for (const auto& entry : shards[i]) {
       if (weight_map.contains(entry.first)) {
-        throw Error(ExitCode::kCheckpoint, fmt::format("tensor '{}' is given twice", entry.first));
+        throw Error(ExitCode::kCheckpoint, fmt::format("tensor '{}' is given twice", entry.first),
+                    "give each tensor a name of its own");
       }
       weight_map[entry.first] = name;
     }
@@ -93,7 +94,8 @@ void write_model_directory(const std::string& directory, const ModelConfig& conf
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.defined()) {
       throw Error(ExitCode::kCheckpoint,
-                  fmt::format("{}: tensor '{}' is undefined", directory, name));
+                  fmt::format("{}: tensor '{}' is undefined", directory, name),
+                  "leave it out, or give it a value");
     }
   }
   uint64_t total_bytes = 0;

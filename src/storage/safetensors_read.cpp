@@ -23,8 +23,12 @@ constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr int kHeaderDepth = 3;                    // {name: {shape: [...]}}
 
+// Every rule of the format is broken by the same two mishaps.
+constexpr const char* kDamagedHint =
+    "the file is damaged, or its writer does not keep to the format: fetch or write it again";
+
 [[noreturn]] void refuse(const std::string& what, const std::string& rule,
-                         const std::string& hint = "") {
+                         const std::string& hint = kDamagedHint) {
   throw Error(ExitCode::kCheckpoint, what + ": " + rule, hint);
 }
 
@@ -95,8 +99,10 @@ TensorInfo parse_entry(const std::string& tensor, const Json& entry, uint64_t da
                          ? storage::dtype_of_name(dtype_value->get_ref<const std::string&>())
                          : std::nullopt;
   if (!dtype) {
-    refuse(tensor, fmt::format("dtype {} is not one of {}", shown(*dtype_value),
-                               storage::supported_dtypes()));
+    refuse(
+        tensor,
+        fmt::format("dtype {} is not one of {}", shown(*dtype_value), storage::supported_dtypes()),
+        "convert the tensor to one of these");
   }
   TensorInfo info{*dtype, parse_counts(tensor, entry, "shape")};
   const auto offsets = parse_counts(tensor, entry, "data_offsets");
@@ -157,7 +163,7 @@ std::string_view header_text(const std::string& path, std::string_view text) {
   if (length > text.size() - kLengthBytes) {
     refuse(path,
            fmt::format("says its header has {} bytes, but the file has {}", length, text.size()),
-           "it is truncated, or not a safetensors file");
+           "it is truncated, or not a safetensors file: fetch it again");
   }
   if (length > kMaxHeaderBytes) {
     refuse(path,
@@ -224,7 +230,10 @@ std::vector<std::string> SafetensorsFile::names() const {
 
 const TensorInfo& SafetensorsFile::info(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) refuse(path(), fmt::format("has no tensor '{}'", name));
+  if (found == tensors_.end()) {
+    refuse(path(), fmt::format("has no tensor '{}'", name),
+           "the file is of another model or run: check its path");
+  }
   return found->second;
 }
 

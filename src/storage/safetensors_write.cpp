@@ -19,22 +19,25 @@ struct Entry {
   uint64_t bytes;
 };
 
-[[noreturn]] void refuse(const std::string& path, const std::string& name,
-                         const std::string& rule) {
-  throw Error(ExitCode::kCheckpoint, fmt::format("{}: tensor '{}' {}", path, name, rule));
+[[noreturn]] void refuse(const std::string& path, const std::string& name, const std::string& rule,
+                         const std::string& hint) {
+  throw Error(ExitCode::kCheckpoint, fmt::format("{}: tensor '{}' {}", path, name, rule), hint);
 }
 
 Entry make_entry(const std::string& path, const std::string& name, const at::Tensor& tensor,
                  const SafetensorsOptions& options) {
-  if (name == "__metadata__") refuse(path, name, "has a reserved name");
-  if (!tensor.defined()) refuse(path, name, "is undefined");
-  if (tensor.layout() != at::kStrided || tensor.is_meta()) refuse(path, name, "has no dense data");
+  if (name == "__metadata__") refuse(path, name, "has a reserved name", "give it another name");
+  if (!tensor.defined()) refuse(path, name, "is undefined", "leave it out, or give it a value");
+  if (tensor.layout() != at::kStrided || tensor.is_meta()) {
+    refuse(path, name, "has no dense data", "make it dense, on a real device, first");
+  }
   const bool is_cast = options.dtype && tensor.is_floating_point();
   const at::ScalarType dtype = is_cast ? *options.dtype : tensor.scalar_type();
   if (!storage::name_of_dtype(dtype)) {
     refuse(path, name,
            fmt::format("has dtype {}, which is not one of {}", c10::toString(dtype),
-                       storage::supported_dtypes()));
+                       storage::supported_dtypes()),
+           "convert it to one of these");
   }
   return {&name, &tensor, dtype, static_cast<uint64_t>(tensor.numel()) * c10::elementSize(dtype)};
 }
@@ -53,7 +56,9 @@ std::vector<Entry> sorted_entries(const std::string& path, const NamedTensors& t
   for (const Entry& entry : entries) names.push_back(*entry.name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) refuse(path, *twice, "is given twice");
+  if (twice != names.end()) {
+    refuse(path, *twice, "is given twice", "give each tensor a name of its own");
+  }
   return entries;
 }
 
@@ -73,7 +78,8 @@ std::string make_header(const std::string& path, const std::vector<Entry>& entri
   try {
     text = json.dump();
   } catch (const Json::exception&) {
-    throw Error(ExitCode::kCheckpoint, path + ": a name or the metadata is not valid UTF-8");
+    throw Error(ExitCode::kCheckpoint, path + ": a name or the metadata is not valid UTF-8",
+                "use names and metadata in UTF-8");
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();

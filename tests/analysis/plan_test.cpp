@@ -65,6 +65,76 @@ TEST(RunPlan, ShardingDividesWhatItsStageShards) {
   EXPECT_EQ(memory(3).parameters, fp32 / 4);
 }
 
+/// D = 8, F = 16: experts of 3 * 16 * 8 = 384 numbers. One context of L = 32 tokens.
+RunConfig small(Precision precision, int64_t segment_length = 4) {
+  RunConfig config = paper("lory_0.3b_8e");
+  config.model.hidden_size = 8;
+  config.model.ffn_size = 16;
+  config.model.num_layers = 3;
+  config.model.num_heads = config.model.num_kv_heads = 2;
+  config.model.context_length = 32;
+  config.model.feed_forward.num_experts = 5;
+  config.model.feed_forward.segment_length = segment_length;
+  config.train.micro_batch = 1;
+  config.train.precision = precision;
+  return config;
+}
+
+TEST(MemoryPlan, HoldsTheWorkspaceOfTheMergedOperator) {
+  const MemoryPlan fp32 = plan_run(small(Precision::kFp32)).memory;
+  // 8 segments: weights and gradients of 4 bytes; products of 4 tokens in ten tensors of 4 bytes.
+  EXPECT_EQ(fp32.merge_workspace, 8 * 384 * (4 + 4) + 4 * 16 * 40);
+  EXPECT_EQ(fp32.expert_copies, 0);
+  EXPECT_EQ(fp32.expert_gradients, 5 * 384 * 4);
+
+  const MemoryPlan bf16 = plan_run(small(Precision::kBf16)).memory;
+  EXPECT_EQ(bf16.merge_workspace, 8 * 384 * (2 + 4) + 4 * 16 * 36);
+  EXPECT_EQ(bf16.expert_copies, 5 * 384 * 4);
+  EXPECT_EQ(bf16.expert_gradients, 5 * 384 * 4);
+  EXPECT_EQ(bf16.total(), bf16.parameters + bf16.gradients + bf16.optimizer + bf16.compute_copies +
+                              bf16.activations + bf16.logits + bf16.merge_workspace +
+                              bf16.expert_copies + bf16.expert_gradients);
+}
+
+TEST(MemoryPlan, NoMoreThanSixteenSegmentsAreMergedAtOnce) {
+  RunConfig config = small(Precision::kFp32, /*segment_length=*/1);
+  const int64_t products = 16 * 40;
+  EXPECT_EQ(plan_run(config).memory.merge_workspace, 16 * 384 * 8 + products);
+  config.model.feed_forward.segment_length = 2;
+  EXPECT_EQ(plan_run(config).memory.merge_workspace, 16 * 384 * 8 + 2 * products);
+  config.model.feed_forward.routing = Routing::kPrefix;  // 2 and 30 tokens
+  EXPECT_EQ(plan_run(config).memory.merge_workspace, 2 * 384 * 8 + 30 * products);
+  config.model.feed_forward.routing = Routing::kSequence;
+  EXPECT_EQ(plan_run(config).memory.merge_workspace, 384 * 8 + 32 * products);
+}
+
+TEST(MemoryPlan, DenseModelsMergeNothing) {
+  RunConfig config = small(Precision::kBf16);
+  config.model.feed_forward.kind = FeedForwardKind::kDense;
+  const RunPlan plan = plan_run(config);
+  EXPECT_EQ(plan.memory.merge_workspace + plan.memory.expert_gradients, 0);
+  EXPECT_EQ(to_text(plan, config).find("merged weights"), std::string::npos);
+}
+
+TEST(MemoryPlan, CheckpointingMovesALayersActivationsToTheOneThatIsRebuilt) {
+  RunConfig config = small(Precision::kFp32);
+  const auto memory = [&](ActivationCheckpointing kind) {
+    config.train.activation_checkpointing = kind;
+    return plan_run(config).memory;
+  };
+  const MemoryPlan none = memory(ActivationCheckpointing::kNone);
+  EXPECT_EQ(none.recomputed, 0);
+  const int64_t layer = none.activations / 3, input = 32 * 8 * 4;
+  const MemoryPlan block = memory(ActivationCheckpointing::kBlock);
+  EXPECT_EQ(block.activations, 3 * input);
+  EXPECT_EQ(block.recomputed, layer);
+  // A norm's two fp32 tensors and the merged layer's input.
+  EXPECT_EQ(memory(ActivationCheckpointing::kFfn).recomputed, 3 * input);
+  const MemoryPlan attention = memory(ActivationCheckpointing::kAttention);
+  EXPECT_EQ(attention.recomputed, layer - 3 * input);
+  EXPECT_EQ(attention.activations, 3 * (input + 3 * input));
+}
+
 TEST(RunPlan, MergingCostsWhatTheFormulaSays) {
   // 4E/(3T) of the feed-forward layer: 4.17% at 8 experts and T = 256 (docs/moe.md).
   const double merged = plan_run(paper("lory_0.3b_8e")).flops_per_token;
@@ -79,6 +149,10 @@ TEST(RunPlan, TextShowsTotalsWithSeparators) {
   EXPECT_THAT(text, testing::ContainsRegex("total +1,827,390,464"));
   EXPECT_THAT(text, testing::ContainsRegex("active a token +374,064,128"));
   EXPECT_THAT(text, testing::ContainsRegex("steps +143,051"));
+  // 16 segments, 8 experts of 3 * 1024 * 2816: 6 bytes, and 256 tokens' products; 4 bytes.
+  EXPECT_THAT(text, testing::ContainsRegex("merged weights +0.856 GB"));
+  EXPECT_THAT(text, testing::ContainsRegex("expert copies +0.277 GB"));
+  EXPECT_THAT(text, testing::ContainsRegex("expert gradients +0.277 GB"));
 }
 
 }  // namespace

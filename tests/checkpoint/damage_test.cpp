@@ -24,7 +24,9 @@ class CheckpointDamage : public ::testing::Test {
   }
   std::string path(const std::string& file) const { return store_.path_of(5) + "/" + file; }
   std::string refusal() const {
-    return error_of(ExitCode::kCheckpoint, [&] { store_.load(5); });
+    const std::string error = error_of(ExitCode::kCheckpoint, [&] { store_.load(5); });
+    EXPECT_THAT(error, ::testing::Not(::testing::EndsWith("hint: "))) << "no hint";
+    return error;
   }
 
   TemporaryFolder folder_;

@@ -55,12 +55,16 @@ class ScoreFile : public ::testing::Test {
     std::filesystem::copy_file(testing::tiny_tokenizer(), directory() + "/tokenizer.model");
   }
   std::string output() const { return folder_.path() + "/out.jsonl"; }
+  int64_t score(LanguageModel& model, const std::string& input) const {
+    LineFiles files(input, output());
+    return score_lines(model, directory(), files);
+  }
   /// The message for a file whose second line is bad; nothing may have been written.
   std::string refusal(const std::string& bad_line) {
     LanguageModel model = tiny_model();
     const std::string input = write("{\"ids\": [1, 2, 3]}\n" + bad_line + "\n");
     try {
-      score_file(model, directory(), input, output());
+      score(model, input);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kData);
       EXPECT_FALSE(std::filesystem::exists(output()));
@@ -125,7 +129,7 @@ TEST(ScoreTokens, DocumentsInOneRequestScoreAsAlone) {
 TEST_F(ScoreFile, GivesALineForEachLine) {
   LanguageModel model = tiny_model();
   const std::string input = write("{\"ids\": [1, 2, 3]}\n\n{\"ids\": [4]}\r\n{\"ids\": [5, 6]}");
-  EXPECT_EQ(score_file(model, directory(), input, output()), 3);
+  EXPECT_EQ(score(model, input), 3);
   std::istringstream lines(read_text_file(output(), ExitCode::kData));
   std::vector<size_t> counts;
   for (std::string line; std::getline(lines, line);) {
@@ -152,6 +156,12 @@ TEST_F(ScoreFile, RefusesWhatIsNoRequestWithFileAndLine) {
               HasSubstr("must be positive"));
 }
 
+TEST_F(ScoreFile, ABrokenLineIsNamedByItsPlaceInTheFileAlone) {
+  const std::string message = refusal("{\"ids\": [1, 2");
+  EXPECT_THAT(message, HasSubstr("broken at byte 14"));
+  EXPECT_THAT(message, ::testing::Not(HasSubstr("line 1")));
+}
+
 TEST_F(ScoreFile, TextScoresAsItsIdsWithBosInFront) {
   add_tokenizer();
   ModelConfig config = tiny_config();
@@ -161,7 +171,7 @@ TEST_F(ScoreFile, TextScoresAsItsIdsWithBosInFront) {
   const auto ids = encode_document(Tokenizer(testing::tiny_tokenizer()), text);
   const std::string input = write("{\"text\": \"" + text + "\"}\n" +
                                   nlohmann::json{{"ids", ids}}.dump() + "\n{\"text\": \"\"}\n");
-  EXPECT_EQ(score_file(model, directory(), input, output()), 3);
+  EXPECT_EQ(score(model, input), 3);
   std::istringstream lines(read_text_file(output(), ExitCode::kData));
   std::vector<nlohmann::json> found;
   for (std::string line; std::getline(lines, line);) found.push_back(nlohmann::json::parse(line));
@@ -177,8 +187,8 @@ TEST_F(ScoreFile, TextScoresAsItsIdsWithBosInFront) {
 TEST_F(ScoreFile, TextWithoutATokenizerIsRefusedWithAHint) {
   LanguageModel model = tiny_model();
   const std::string input = write("{\"text\": \"the sea\"}\n");
-  const std::string message = testing::error_of(
-      ExitCode::kCheckpoint, [&] { score_file(model, directory(), input, output()); });
+  const std::string message =
+      testing::error_of(ExitCode::kCheckpoint, [&] { score(model, input); });
   EXPECT_THAT(message, HasSubstr("has no tokenizer.model"));
   EXPECT_THAT(message, HasSubstr("hint: copy the SentencePiece model"));
   EXPECT_FALSE(std::filesystem::exists(output()));

@@ -90,6 +90,8 @@ echo pickle >pickled/pytorch_model.bin
 echo '{"ids": [1, 2, 3]}' >good.jsonl
 "$program" score whole --input good.jsonl --output out.jsonl 2>/dev/null
 [ "$(wc -l <out.jsonl)" = 1 ]
+# Standard streams: nothing but answers on standard output, and the bytes that a file gets.
+printf '\n{"ids": [1, 2, 3]}\n' | "$program" score whole --input - --output - 2>/dev/null | cmp - out.jsonl
 score() { expect "$1" "$2" score "$3" --input "$4" --output refused.jsonl; }
 score 4 'no_such_folder' no_such_folder good.jsonl
 score 4 'truncated/model.safetensors: ' truncated good.jsonl
@@ -104,6 +106,10 @@ echo '{"ids": [1, 2' >broken.jsonl
 score 3 'outside.jsonl:2: token id 32 at position 1 is out of range' whole outside.jsonl
 score 3 'broken.jsonl:1: ' whole broken.jsonl
 score 3 'no_such_file.jsonl: ' whole no_such_file.jsonl
+# Paths are tried before the model is read: they show although there is no model.
+score 3 'no_such_file.jsonl: ' no_such_folder no_such_file.jsonl
+expect 3 'no_such_folder/out.jsonl: cannot write' score no_such_folder --input good.jsonl --output no_such_folder/out.jsonl
+expect 3 '<stdin>:2: token id 32' score whole --input - --output - <outside.jsonl
 expect 3 'no_such_shards: ' pretrain run.yaml --set data.shards=no_such_shards
 [ ! -e refused.jsonl ] || { echo "a refused input left an output file"; exit 1; }
 echo "mistakes end with their exit codes"

@@ -43,42 +43,6 @@ TEST(LanguageModel, ParametersCarryHuggingFaceNamesAndStackedExperts) {
   EXPECT_EQ(shapes, expected);
 }
 
-TEST(LanguageModel, OneExpertEqualsDense) {
-  ModelConfig merged = tiny_config(), dense = tiny_config(FeedForwardKind::kDense);
-  merged.feed_forward.num_experts = 1;
-  LanguageModel a = make_model(dense, torch::kDouble), b = make_model(merged, torch::kDouble, 2);
-  copy_dense_into_experts(*a, *b, 3);
-  const Tensor ids = random_ids(dense, 2, 14);
-  EXPECT_TRUE(torch::allclose(log_probabilities(a, ids), log_probabilities(b, ids), 1e-12, 1e-12));
-}
-
-TEST(LanguageModel, CopiesOfADenseLayerInEveryExpertEqualDense) {
-  for (const auto routing : {Routing::kCausalSegment, Routing::kPrefix, Routing::kSequence}) {
-    ModelConfig merged = tiny_config(), dense = tiny_config(FeedForwardKind::kDense);
-    merged.feed_forward.routing = routing;
-    LanguageModel a = make_model(dense, torch::kDouble), b = make_model(merged, torch::kDouble, 2);
-    copy_dense_into_experts(*a, *b, 3);
-    const Tensor ids = random_ids(dense, 2, 16);
-    EXPECT_TRUE(
-        torch::allclose(log_probabilities(a, ids), log_probabilities(b, ids), 1e-10, 1e-10));
-  }
-}
-
-TEST(LanguageModel, PermutingExpertsChangesNothing) {
-  ModelConfig config = tiny_config();
-  config.feed_forward.num_experts = 5;
-  config.feed_forward.first_segment = FirstSegment::kLearned;
-  LanguageModel model = make_model(config, torch::kDouble);
-  const torch::NoGradGuard no_grad;
-  model->named_parameters()["model.layers.1.mlp.router.prior"].normal_();
-  const Tensor ids = random_ids(config, 2, 16), before = log_probabilities(model, ids);
-  for (auto& p : model->named_parameters()) {
-    if (p.key().find(".mlp.") == std::string::npos) continue;
-    p.value().copy_(p.value().index_select(0, torch::tensor({3, 1, 4, 0, 2})).clone());
-  }
-  EXPECT_TRUE(torch::allclose(log_probabilities(model, ids), before, 1e-11, 1e-11));
-}
-
 struct Variant {
   const char* name;
   void (*set)(ModelConfig&);

@@ -40,7 +40,10 @@ json minimal_merged() {
 /// The error of reading `config` with these keys changed.
 std::string error_with(json config, const json& changes) {
   config.update(changes);
-  return testing::error_of(ExitCode::kCheckpoint, [&] { read_text(config.dump()); });
+  const std::string error =
+      testing::error_of(ExitCode::kCheckpoint, [&] { read_text(config.dump()); });
+  EXPECT_THAT(error, ::testing::Not(::testing::EndsWith("hint: "))) << "no hint";
+  return error;
 }
 
 /// Two configurations that compute the same function are stored as the same text.

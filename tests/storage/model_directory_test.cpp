@@ -28,7 +28,9 @@ NamedTensors four() {
 }
 
 std::string error_of(const std::function<void()>& action) {
-  return testing::error_of(ExitCode::kCheckpoint, action);
+  const std::string error = testing::error_of(ExitCode::kCheckpoint, action);
+  EXPECT_THAT(error, ::testing::Not(::testing::EndsWith("hint: "))) << "no hint";
+  return error;
 }
 
 void expect_four(const ModelReader& reader) {

@@ -21,6 +21,7 @@ std::string error_of_bytes(const std::string& bytes, const std::string& name = "
   const std::string error =
       testing::error_of(ExitCode::kCheckpoint, [&] { SafetensorsFile file(path); });
   EXPECT_THAT(error, HasSubstr(name));
+  EXPECT_THAT(error, ::testing::Not(::testing::EndsWith("hint: "))) << "no hint";
   return error;
 }
 

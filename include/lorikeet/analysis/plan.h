@@ -9,16 +9,26 @@
 
 namespace lorikeet {
 
-/// Bytes that one rank holds at the height of a step.
+/// Bytes that one rank holds at the height of a step. The sum is a little too much: logits are gone
+/// before the layers' backward needs its workspace.
 struct MemoryPlan {
   int64_t parameters = 0;      ///< fp32 masters
   int64_t gradients = 0;       ///< fp32
   int64_t optimizer = 0;       ///< both moments, fp32
   int64_t compute_copies = 0;  ///< bf16 weights that the graph keeps until backward
   int64_t activations = 0;     ///< estimate: what the graph keeps of one micro-batch
+  int64_t recomputed = 0;      ///< estimate: what checkpointing rebuilds of one layer in backward
   int64_t logits = 0;          ///< estimate: logits and their gradient
+
+  // The workspace of merged_ffn's backward: one layer at a time.
+  int64_t merge_workspace = 0;   ///< merged weights of the segments in hand, their fp32 gradients,
+                                 ///< and the products of the longest segment
+  int64_t expert_copies = 0;     ///< fp32 copies of the experts; none where they are fp32
+  int64_t expert_gradients = 0;  ///< fp32 sums over segments, before they join `gradients`
+
   int64_t total() const {
-    return parameters + gradients + optimizer + compute_copies + activations + logits;
+    return parameters + gradients + optimizer + compute_copies + activations + recomputed + logits +
+           merge_workspace + expert_copies + expert_gradients;
   }
 };
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "lorikeet/evaluate/line_files.h"
 #include "lorikeet/model/language_model.h"
 
 namespace lorikeet {
@@ -21,11 +22,10 @@ std::vector<double> score_tokens(LanguageModel& model, const ScoreRequest& reque
 
 /// JSON lines {"ids": [...]} -> {"logprobs": [...]}, and {"text": "..."} -> {"ids": [...],
 /// "logprobs": [...]} with BOS first, in the same order. Both may carry "document_lengths" (in
-/// tokens). `output` appears when all is done.
+/// tokens). An output file appears when all is done, a standard stream gets each line at once.
 /// @param model_directory whose tokenizer.model reads text; not looked at where there is none
 /// @return lines scored. @throws Error(kData) with file and line: broken JSON, wrong types, ids out
 /// of range; Error(kCheckpoint) where text needs a tokenizer that is missing or broken
-int64_t score_file(LanguageModel& model, const std::string& model_directory,
-                   const std::string& input, const std::string& output);
+int64_t score_lines(LanguageModel& model, const std::string& model_directory, LineFiles& files);
 
 }  // namespace lorikeet

@@ -5,6 +5,9 @@
 
 namespace lorikeet::ops {
 
+/// Segments whose merged weights (and in backward their gradients) exist together.
+inline constexpr int64_t kSegmentsMergedAtOnce = 16;
+
 /// Merged-expert SwiGLU feed-forward over ragged segments (Lory, arXiv 2405.03133, eq. 2-3):
 /// for every segment g, with W_g = sum_e routing[g,e] W_e for each of gate, up, down,
 ///   y = (silu(x gate_g^T) * (x up_g^T)) down_g^T.

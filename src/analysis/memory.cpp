@@ -1,0 +1,110 @@
+// D model, F feed-forward width, E experts, G segments of a micro-batch, C of them merged together.
+#include "memory.h"
+
+#include <algorithm>
+
+#include "lorikeet/ops/merged_ffn.h"
+
+namespace lorikeet {
+
+namespace {
+
+constexpr int64_t kFloat = 4;
+
+int64_t compute_bytes(const RunConfig& config) {
+  return config.train.precision == Precision::kBf16 ? 2 : kFloat;
+}
+
+/// What the graph keeps for one token, by the parts that activation checkpointing can rebuild.
+struct LayerActivations {
+  int64_t kept = 0;
+  int64_t rebuilt = 0;  ///< in backward, one layer at a time
+};
+
+/// From the operators as they are written (src/model, src/ops): a norm keeps its fp32 input and
+/// scaled input; attention its input, q, k, v before and after RoPE, and its output; a dense layer
+/// its input, gate, up, silu(gate) and their product; a merged one its input alone. A part that is
+/// rebuilt keeps its input alone.
+LayerActivations activation_bytes_per_token(const RunConfig& config) {
+  const ModelConfig& model = config.model;
+  const int64_t D = model.hidden_size, bytes = compute_bytes(config);
+  const int64_t q = model.num_heads * model.head_size(), kv = model.kv_heads() * model.head_size();
+  const int64_t norm = 2 * D * kFloat, input = bytes * D;
+  const int64_t attention = norm + bytes * (D + 2 * q + 3 * kv + 2 * q) + 2 * kFloat * (q + kv);
+  const int64_t feed_forward = norm + bytes * (model.is_merged() ? D : D + 4 * model.ffn_size);
+  switch (config.train.activation_checkpointing) {
+    case ActivationCheckpointing::kNone:
+      return {attention + feed_forward, 0};
+    case ActivationCheckpointing::kAttention:
+      return {input + feed_forward, attention};
+    case ActivationCheckpointing::kFfn:
+      return {attention + input, feed_forward};
+    case ActivationCheckpointing::kBlock:
+      return {input, attention + feed_forward};
+  }
+  return {};
+}
+
+struct Segments {
+  int64_t per_context = 1;
+  int64_t longest = 0;  ///< tokens
+};
+
+/// As make_segment_layout cuts one context. Documents cut it further, into how many is not known.
+Segments segments_of(const ModelConfig& model) {
+  const int64_t L = model.context_length, T = std::min(model.feed_forward.segment_length, L);
+  switch (model.feed_forward.routing) {
+    case Routing::kCausalSegment:
+      return {(L + T - 1) / T, T};
+    case Routing::kPrefix:
+      return {L > T ? 2 : 1, std::max(T, L - T)};
+    case Routing::kSequence:
+      return {1, L};
+  }
+  return {};
+}
+
+/// The height of merged_ffn_backward_reference (src/ops).
+void add_merge_workspace(const RunConfig& config, MemoryPlan& memory) {
+  const ModelConfig& model = config.model;
+  const int64_t F = model.ffn_size, E = model.feed_forward.num_experts;
+  const int64_t expert = 3 * F * model.hidden_size, bytes = compute_bytes(config);
+  const bool is_cast = bytes != kFloat;
+  const Segments segments = segments_of(model);
+  const int64_t G = config.train.micro_batch * segments.per_context;
+  const int64_t C = model.feed_forward.segment_scope == Scope::kDocument
+                        ? ops::kSegmentsMergedAtOnce  // at most
+                        : std::min(G, ops::kSegmentsMergedAtOnce);
+  // Eight tensors in fp32 (gate, up, sigmoid, silu, the gradient of h, and three on the way to the
+  // gradient of the gate) and two in the compute dtype.
+  const int64_t products = segments.longest * F * (8 * kFloat + 2 * bytes);
+  const int64_t merged = C * expert * (bytes + kFloat) + products;
+  // When the merged weights are gone the sums are cast to the experts' dtype.
+  memory.merge_workspace = std::max(merged, is_cast ? E * expert * bytes : 0);
+  memory.expert_copies = is_cast ? E * expert * kFloat : 0;
+  memory.expert_gradients = E * expert * kFloat;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters) {
+  const ParallelConfig& parallel = config.parallel;
+  const int64_t total = parameters.total(), shard = std::max<int64_t>(parallel.shard, 1);
+  const auto held = [&](int64_t bytes, int64_t from_zero_stage) {
+    return parallel.zero >= from_zero_stage ? (bytes + shard - 1) / shard : bytes;
+  };
+  const int64_t tokens = config.train.micro_batch * config.model.context_length;
+  const LayerActivations layer = activation_bytes_per_token(config);
+  MemoryPlan memory;
+  memory.parameters = held(total * kFloat, 3);
+  memory.gradients = held(total * kFloat, 2);
+  memory.optimizer = held(2 * total * kFloat, 1);
+  memory.compute_copies = config.train.precision == Precision::kBf16 ? total * 2 : 0;
+  memory.activations = tokens * config.model.num_layers * layer.kept;
+  memory.recomputed = tokens * layer.rebuilt;
+  memory.logits = tokens * config.model.vocab_size * (2 * kFloat + compute_bytes(config));
+  if (config.model.is_merged()) add_merge_workspace(config, memory);
+  return memory;
+}
+
+}  // namespace lorikeet
