@@ -31,10 +31,12 @@ void train(const RunConfig& config, TrainerOptions options) {
   const RunResult result = trainer.run();
   const std::string& folder = trainer.folder();
   if (result.state == RunState::kPreempted) {
-    throw Error(
-        ExitCode::kPreempted,
-        fmt::format("stopped at step {} by request; a checkpoint was left", trainer.state().step),
-        "the same command goes on from there");
+    const int64_t step = trainer.state().step;
+    throw Error(ExitCode::kPreempted,
+                step == 0
+                    ? "stopped by request before the first step"
+                    : fmt::format("stopped at step {} by request; a checkpoint was left", step),
+                "the same command goes on from there");
   }
   if (result.state == RunState::kDiverged) {
     throw Error(ExitCode::kDiverged, fmt::format("{}: the run has diverged", folder),

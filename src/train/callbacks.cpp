@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/core/log.h"
@@ -112,6 +113,23 @@ void ValidationCallback::after_step(const StepReport& report, TrainingState& sta
 
 void ValidationCallback::at_end(TrainingState& state) {
   if (last_step_ != state.step) run(state);
+}
+
+void ValidationCallback::recall(int64_t step, const nlohmann::json& losses) {
+  DomainLosses recalled;
+  const auto take = [&](const std::string& domain) {
+    const bool is_there = losses.contains(domain);
+    // What was not finite is null in the file.
+    if (is_there)
+      recalled.emplace_back(domain, losses[domain].is_null() ? NAN : losses[domain].get<double>());
+    return is_there;
+  };
+  for (size_t domain = 0; domain < set_.num_domains(); ++domain) {
+    if (!take(set_.domain_name(domain))) return;
+  }
+  if (!recalled.empty() && !take("mean")) return;
+  latest_ = recalled;
+  last_step_ = step;
 }
 
 void ValidationCallback::run(TrainingState& state) {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
@@ -26,6 +27,20 @@ std::string kept_lines(const std::string& text, int64_t last_step) {
 }
 
 }  // namespace
+
+nlohmann::json read_validation(const std::string& path, int64_t step) {
+  if (!std::filesystem::exists(path)) return nullptr;
+  std::istringstream lines(read_text_file(path, ExitCode::kCheckpoint));
+  nlohmann::json losses;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("\"validation\"") == std::string::npos) continue;
+    const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (row.is_object() && row.value("step", int64_t{-1}) == step && row.contains("validation")) {
+      losses = row["validation"];
+    }
+  }
+  return losses;
+}
 
 MetricsFile::MetricsFile(const std::string& path, int64_t last_step) : path_(path) {
   if (std::filesystem::exists(path)) {

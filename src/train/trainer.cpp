@@ -43,8 +43,9 @@ RunResult Trainer::run() {
 }
 
 RunResult Trainer::train() {
-  SignalWatch signals;
+  if (was_finished_) return leave(RunState::kFinished);
   folder_.set_status({RunState::kRunning, state_.step, total_steps_, ""});
+  if (signals_.stop_requested()) return leave(RunState::kPreempted);
   while (state_.step < total_steps_) {
     if (state_.is_dense_warmup() && state_.step >= warmup_steps_) {
       state_.end_dense_warmup();
@@ -55,8 +56,8 @@ RunResult Trainer::train() {
     for (const auto& callback : callbacks_) callback->after_step(report, state_);
     if (!handle_bad_day(report)) return leave(RunState::kDiverged, divergence_);
     const bool is_due = checkpoint_clock_.is_due(state_.step);
-    if (signals.take_checkpoint_request() || (is_due && state_.step < total_steps_)) save(true);
-    if (signals.stop_requested()) return leave(RunState::kPreempted);
+    if (signals_.take_checkpoint_request() || (is_due && state_.step < total_steps_)) save(true);
+    if (signals_.stop_requested()) return leave(RunState::kPreempted);
   }
   return leave(RunState::kFinished);
 }
@@ -185,23 +186,27 @@ void Trainer::save(bool in_background) {
   }
 }
 
+void Trainer::write_model() const {
+  ModelDirectoryOptions options;
+  options.tokenizer_path = dataset_.tokenizer_path();
+  options.existing = ExistingFolder::kReplace;
+  write_model_directory(folder_.file("model"), state_.model->config(), named_weights(*state_.model),
+                        options);
+}
+
 RunResult Trainer::leave(RunState state, const std::string& message) {
   prefetcher_.reset();
   RunResult result{state, {}};
   store_.wait();
   if (state == RunState::kDiverged) {
     log_error("the run has diverged at step {}: {}", state_.step, message);
-  } else {
+  } else if (!was_finished_ && state_.step > 0) {  // step 0 follows from the configuration alone
     save(/*in_background=*/false);
   }
   if (state == RunState::kFinished) {
     for (const auto& callback : callbacks_) callback->at_end(state_);
     result.validation = validation_->latest();
-    ModelDirectoryOptions options;
-    options.tokenizer_path = dataset_.tokenizer_path();
-    options.existing = ExistingFolder::kReplace;
-    write_model_directory(folder_.file("model"), state_.model->config(),
-                          named_weights(*state_.model), options);
+    if (!was_finished_) write_model();
   }
   folder_.set_status({state, state_.step, total_steps_, message});
   return result;

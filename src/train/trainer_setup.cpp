@@ -4,6 +4,8 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
@@ -90,8 +92,6 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
       checkpoint_clock_(config.checkpoint.every, total_steps(config), tokens_per_step(config)) {
   open_log_file(folder_.file("log.txt"));
   open_data();
-  for (const auto& range : read_skipped(folder_.file("skipped_data.json")))
-    state_.cursor.skip(range);
   resume(options);
   write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_), ExitCode::kUsage);
   start_reading();
@@ -100,6 +100,10 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   peak_flops_ =
       config.log.peak_flops > 0 ? config.log.peak_flops : measure_peak_flops(device_, dtype);
   make_callbacks();
+  if (was_finished_) {
+    log_info("the run is finished already: nothing is left to do");
+    validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
+  }
 }
 
 void Trainer::open_data() {
@@ -114,34 +118,55 @@ void Trainer::open_data() {
 }
 
 void Trainer::resume(const TrainerOptions& options) {
-  const auto status = folder_.status();
-  if (options.resume != "auto" && options.resume != "never") {
-    restore(CheckpointStore::load(options.resume), options);
-    store_.discard_after(state_.step);
-    return;
+  if (options.resume == "never") return start_over();
+  for (const auto& range : read_skipped(folder_.file("skipped_data.json"))) {
+    state_.cursor.skip(range);
   }
-  if (options.resume == "never") {
-    if (store_.list().empty()) return;
+  if (options.resume == "auto") return go_on(options);
+  restore(CheckpointStore::load(options.resume), options);
+  store_.discard_after(state_.step);
+}
+
+/// From the beginning, with nothing left of a run that was here and never reached a checkpoint.
+void Trainer::start_over() {
+  if (!store_.list().empty()) {
     throw Error(ExitCode::kUsage, fmt::format("{}: already holds checkpoints", folder_.path()),
                 "give this run another `name`, remove the folder, or go on with --resume auto");
   }
+  const std::string skipped = folder_.file("skipped_data.json");
+  std::error_code failure;
+  std::filesystem::remove(skipped, failure);
+  if (failure) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("{}: cannot be removed: {}", skipped, failure.message()),
+                "remove it, or give this run another `name`");
+  }
+}
+
+/// From the newest whole checkpoint, where there is one.
+void Trainer::go_on(const TrainerOptions& options) {
+  const auto status = folder_.status();
+  const std::vector<int64_t> steps = store_.list();
   if (status && status->state == RunState::kDiverged) {
     throw Error(
         ExitCode::kDiverged,
         fmt::format("{}: this run has diverged at step {} ({}) and does not go on by itself",
                     folder_.path(), status->step, status->message),
-        fmt::format("change what made it diverge and go on with --resume {}/checkpoints/step_...",
-                    folder_.path()));
+        fmt::format("change what made it diverge and {}",
+                    steps.empty() ? "start over with --resume never, or under another `name`"
+                                  : "go on with --resume " + store_.path_of(steps.front())));
   }
   if (const auto content = store_.load_newest()) {
     restore(*content, options);
-  } else if (const size_t num_broken = store_.list().size(); num_broken > 0) {
-    throw Error(
-        ExitCode::kCheckpoint,
-        fmt::format("{}/checkpoints: none of {} checkpoints is whole", folder_.path(), num_broken),
-        "the warnings say what each lacks; bring one back, or start anew under another "
-        "`name`");
+  } else if (!steps.empty()) {
+    throw Error(ExitCode::kCheckpoint,
+                fmt::format("{}/checkpoints: none of {} checkpoints is whole", folder_.path(),
+                            steps.size()),
+                "the warnings say what each lacks; bring one back, or start anew under another "
+                "`name`");
   }
+  was_finished_ = status && status->state == RunState::kFinished && status->step == state_.step &&
+                  state_.step >= total_steps_ && std::filesystem::exists(folder_.file("model"));
 }
 
 void Trainer::restore(const CheckpointContent& content, const TrainerOptions& options) {

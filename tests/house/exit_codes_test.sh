@@ -111,5 +111,10 @@ score 3 'no_such_file.jsonl: ' no_such_folder no_such_file.jsonl
 expect 3 'no_such_folder/out.jsonl: cannot write' score no_such_folder --input good.jsonl --output no_such_folder/out.jsonl
 expect 3 '<stdin>:2: token id 32' score whole --input - --output - <outside.jsonl
 expect 3 'no_such_shards: ' pretrain run.yaml --set data.shards=no_such_shards
+: >empty.jsonl
+expect 3 'no_such.jsonl: ' data tokenizer --input no_such.jsonl --output refused.model
+expect 3 'the input holds no documents' data tokenizer --input empty.jsonl --output refused.model
+expect 3 'no_such_shards: ' data inspect no_such_shards
+[ ! -e refused.model ] || { echo "a refused input left a tokenizer"; exit 1; }
 [ ! -e refused.jsonl ] || { echo "a refused input left an output file"; exit 1; }
 echo "mistakes end with their exit codes"

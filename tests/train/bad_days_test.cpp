@@ -7,13 +7,24 @@ namespace {
 using namespace train_testing;
 using ::testing::HasSubstr;
 
-class BadDays : public TrainProgram {};
+class BadDays : public TrainProgram {
+ protected:
+  /// A decay of 100 times the weights, every step: they grow until they overflow.
+  const Settings overflow_ = {"schedule.peak=100",          "schedule.kind=constant",
+                              "schedule.warmup=never",      "optimizer.weight_decay=1",
+                              "safety.max_skipped_steps=4", "safety.spike_threshold=0"};
+  const Settings calm_ = {"schedule.peak=1e-2", "optimizer.weight_decay=0"};
+  /// The words after "hint: " of a run that ended with 5.
+  static std::string hint_of(const Ended& ended) {
+    EXPECT_EQ(ended.code, 5) << ended.err;
+    const size_t at = ended.err.find("hint: ");
+    return at == std::string::npos ? ""
+                                   : ended.err.substr(at + 6, ended.err.find('\n', at) - at - 6);
+  }
+};
 
 TEST_F(BadDays, StepsThatAreNotFiniteAreSkippedAndTheRunEndsAsDiverged) {
-  // A decay of 100 times the weights, every step: they grow until they overflow.
-  const Settings settings = {"schedule.peak=100",          "schedule.kind=constant",
-                             "schedule.warmup=never",      "optimizer.weight_decay=1",
-                             "safety.max_skipped_steps=4", "safety.spike_threshold=0"};
+  const Settings& settings = overflow_;
   const Ended ended = run("run", settings);
   ASSERT_EQ(ended.code, 5) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("diverged"));
@@ -32,6 +43,25 @@ TEST_F(BadDays, StepsThatAreNotFiniteAreSkippedAndTheRunEndsAsDiverged) {
   EXPECT_THAT(again.err, HasSubstr("does not go on by itself"));
   EXPECT_THAT(again.err, HasSubstr("--resume"));
   expect_same(course("run"), rows);
+}
+
+TEST_F(BadDays, TheHintAfterADivergenceNamesACheckpointThatIsThere) {
+  const Settings settings = overflow_ + Settings{"checkpoint.every=2steps"};
+  ASSERT_EQ(run("run", settings).code, 5);
+  const std::string hint = hint_of(run("run", settings));
+  const std::string path = file("run", "checkpoints/" + checkpoints("run").back());
+  EXPECT_EQ(hint, "change what made it diverge and go on with --resume " + path);
+  EXPECT_EQ(run("run", settings, {"--resume", path}).code, 5) << "it goes on, and diverges again";
+}
+
+TEST_F(BadDays, TheHintAfterADivergenceWithoutACheckpointIsToStartOver) {
+  const Settings settings = overflow_ + Settings{"checkpoint.every=never"};
+  ASSERT_EQ(run("run", settings).code, 5);
+  EXPECT_EQ(hint_of(run("run", settings)),
+            "change what made it diverge and start over with --resume never, or under another "
+            "`name`");
+  finish("run", settings + calm_, {"--resume", "never"});
+  EXPECT_EQ(course("run").size(), 30u);
 }
 
 /// A learning rate of nearly 0 makes a batch's loss its finger print, and a tiny threshold makes
@@ -91,6 +121,17 @@ TEST_F(Rollback, GoesBackToTheBeginningWhereThereIsNoCheckpoint) {
   EXPECT_THAT(read_text(file("run", "log.txt")), HasSubstr("rolled back to step 0;"));
   const std::vector<Json> rows = course("run");
   for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i].at("step"), i + 1);
+}
+
+TEST_F(Rollback, ARunThatStartsOverLeavesNothingOut) {
+  const Settings no_checkpoint = {"checkpoint.every=never", "train.steps=40"};
+  const Settings frozen = frozen_ + no_checkpoint;
+  finish("log", frozen);
+  ASSERT_EQ(run("run", rolling_ + no_checkpoint + Settings{"safety.max_rollbacks=1"}).code, 5);
+  ASSERT_TRUE(exists("run", "skipped_data.json"));
+  finish("run", frozen, {"--resume", "never"});
+  EXPECT_EQ(losses("run"), losses("log"));
+  EXPECT_FALSE(exists("run", "skipped_data.json")) << "a later resume would read it";
 }
 
 }  // namespace

@@ -34,8 +34,41 @@ class BadInput : public TrainProgram {
     file.seekp(middle);
     file.put(static_cast<char>(old ^ 1));
   }
+  /// `lorikeet data tokenize` of one file into folder_/`output`.
+  Ended tokenize_by_program(const std::string& input, const std::string& output) {
+    return Child({program(), "data", "tokenize", "--input", input, "--tokenizer",
+                  data_testing::small_tokenizer(), "--output", folder_ / output, "--shard-tokens",
+                  "20000", "--threads", "1"},
+                 folder_ / "tokenize")
+        .wait();
+  }
   static std::string shard_of(const std::string& shards) { return shards + "/shard_00000.tokens"; }
 };
+
+/// A small disk of the test's own at `path`, where this process may mount one.
+class SmallDisk {
+ public:
+  SmallDisk(const std::string& path, const std::string& size) : path_(path) {
+    std::filesystem::create_directory(path);
+    is_mounted_ = mount(0, size);
+  }
+  ~SmallDisk() {
+    if (is_mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+  bool is_mounted() const { return is_mounted_; }
+  bool grow_to(const std::string& size) { return mount(MS_REMOUNT, size); }
+
+ private:
+  bool mount(unsigned long flags, const std::string& size) const {
+    return ::mount("tmpfs", path_.c_str(), "tmpfs", flags, ("size=" + size).c_str()) == 0;
+  }
+  std::string path_;
+  bool is_mounted_ = false;
+};
+const char* const kNoMount = "mounting a tmpfs is not permitted here";
 
 /// One error line with `parts`, one hint, no more.
 void expect_refused(const Ended& ended, int code, const std::vector<std::string>& parts) {
@@ -59,6 +92,33 @@ TEST_F(BadInput, MissingShards) {
   expect_refused(run("r", {"data.shards=" + folder_ / "none"}), 3, {folder_ / "none"});
 }
 
+TEST_F(BadInput, AMissingInputOfTokenize) {
+  const std::string none = folder_ / "none.jsonl";
+  expect_refused(tokenize_by_program(none, "tokens"), 3, {none, "hint: check the path"});
+}
+
+TEST_F(BadInput, AnEmptyCorpus) {
+  for (const char* text : {"", "\n\n"}) {
+    write_text(folder_ / "empty.jsonl", text);
+    expect_refused(tokenize_by_program(folder_ / "empty.jsonl", "tokens"), 3,
+                   {"the input holds no documents"});
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "tokens/manifest.json"));
+  }
+}
+
+TEST_F(BadInput, AFullDiskStopsTokenizeAndWithRoomItGoesOn) {
+  SmallDisk disk(folder_ / "disk", "128k");
+  if (!disk.is_mounted()) GTEST_SKIP() << kNoMount;
+  write_text(folder_ / "much.jsonl", data_testing::make_lines(3000, "news"));
+  expect_refused(tokenize_by_program(folder_ / "much.jsonl", "disk/tokens"), 3,
+                 {folder_ / "disk/tokens/", "the disk is full", "hint: make room on that disk"});
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "disk/tokens/manifest.json"));
+  ASSERT_TRUE(disk.grow_to("16m"));
+  const Ended ended = tokenize_by_program(folder_ / "much.jsonl", "disk/tokens");
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(Dataset(folder_ / "disk/tokens").num_documents(), 3000);
+}
+
 TEST_F(BadInput, ACorpusSmallerThanOneBatch) {
   const std::string shards = make_shards(data_testing::make_lines(6, "news"));
   expect_refused(run("r", {"data.shards=" + shards, "train.batch_sequences=512"}), 3,
@@ -74,7 +134,8 @@ TEST_F(BadInput, AVocabularyLargerThanTheModels) {
 TEST_F(BadInput, AShardThatIsCutShortOrChanged) {
   const std::string shards = make_shards(data_testing::make_lines(60, "news"));
   flip_a_byte(shard_of(shards));
-  expect_refused(run("r", {"data.shards=" + shards}), 3, {shard_of(shards)});
+  expect_refused(run("r", {"data.shards=" + shards}), 3,
+                 {shard_of(shards) + ": tokens: expected checksum"});
   const auto size = std::filesystem::file_size(shard_of(shards));
   std::filesystem::resize_file(shard_of(shards), size / 2);
   expect_refused(run("r", {"data.shards=" + shards}), 3, {shard_of(shards)});
@@ -145,16 +206,12 @@ TEST_F(BadInput, TwoRunsInOneFolder) {
 class SlowBadInput : public BadInput {};
 
 TEST_F(SlowBadInput, AFullDiskCostsACheckpointWhileTrainingAndTheRunAtItsEnd) {
-  const std::string disk = folder_ / "disk";
-  std::filesystem::create_directory(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=128k") != 0) {
-    GTEST_SKIP() << "mounting a tmpfs is not permitted here";
-  }
-  const Ended ended =
-      run("disk/r", {"name=r", "output=" + disk, "checkpoint.every=5steps", "train.steps=8"});
+  const SmallDisk disk(folder_ / "disk", "128k");
+  if (!disk.is_mounted()) GTEST_SKIP() << kNoMount;
+  const Ended ended = run("disk/r", {"name=r", "output=" + folder_ / "disk",
+                                     "checkpoint.every=5steps", "train.steps=8"});
   const std::vector<Json> rows = course("disk/r");
   const Json left = status("disk/r");
-  ::umount2(disk.c_str(), MNT_DETACH);
   expect_refused(ended, 4, {"step_00000008", "the disk has", "make room"});
   EXPECT_THAT(ended.err, HasSubstr("the checkpoint of step 5 was not saved, training goes on"));
   EXPECT_EQ(rows.size(), 8u);

@@ -67,6 +67,17 @@ TEST(MetricsFile, AFailedWriteIsLoggedOnceAndDoesNotEndTraining) {
   EXPECT_EQ(log.find("none/m"), log.rfind("none/m")) << log;
 }
 
+TEST(MetricsFile, TellsTheLatestValidationAfterAStep) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(read_validation(folder / "m", 10).is_null());
+  write_text(folder / "m",
+             "{\"step\":10,\"validation\":{\"news\":3}}\n{\"step\":20,\"loss\":1}\n"
+             "{\"step\":20,\"validation\":{\"news\":2}}\n\"validation\"\n{\"step\":30,\"valida");
+  EXPECT_EQ(read_validation(folder / "m", 10).at("news"), 3);
+  EXPECT_EQ(read_validation(folder / "m", 20).at("news"), 2);
+  EXPECT_TRUE(read_validation(folder / "m", 30).is_null());
+}
+
 TEST(RunFolder, BelongsToOneAtATime) {
   const TemporaryFolder folder;
   {

@@ -33,6 +33,41 @@ TEST_F(Signals, SigtermAndSigintFinishTheStepLeaveACheckpointAndExit75) {
   }
 }
 
+/// The lock is taken before data and model are opened, and half a second of set-up comes after it
+/// where the machine's peak is measured.
+TEST_F(Signals, BeforeTheFirstStepLeaveARunThatGoesOnLikeAnyOther) {
+  const Settings settings = {"log.peak_flops=0", "schedule.kind=constant", "schedule.warmup=never"};
+  finish("straight", settings);
+  for (const int signal : {SIGTERM, SIGINT}) {
+    const std::string name = fmt::format("signal_{}", signal);
+    const auto stop_in_set_up = [&](const Settings& how) {
+      std::filesystem::remove(file(name, "lock"));
+      Child child = start(name, how);
+      child.wait_until([&] { return exists(name, "lock"); });
+      child.send(signal);
+      const Ended ended = child.wait();
+      EXPECT_EQ(ended.code, 75) << ended.err;
+      EXPECT_EQ(status(name).at("state"), "preempted");
+      EXPECT_THAT(ended.err, HasSubstr("hint: the same command goes on"));
+      return ended;
+    };
+    const Ended ended = stop_in_set_up(settings);
+    EXPECT_THAT(ended.err, HasSubstr("error: stopped by request before the first step"));
+    EXPECT_EQ(status(name).at("step"), 0);
+    EXPECT_THAT(metrics(name), ::testing::IsEmpty());
+    EXPECT_FALSE(exists(name, "checkpoints/step_00000000")) << "there is nothing to keep";
+
+    finish(name, settings + Settings{"train.steps=10"});
+    const Ended resumed = stop_in_set_up(settings);
+    EXPECT_THAT(resumed.err, HasSubstr("stopped at step 10 by request; a checkpoint was left"));
+    EXPECT_EQ(status(name).at("step"), 10);
+    EXPECT_THAT(checkpoints(name), ::testing::ElementsAre("step_00000010"));
+    EXPECT_EQ(course(name).size(), 10u);
+    finish(name, settings);
+    expect_same("straight", name);
+  }
+}
+
 TEST_F(Signals, Sigusr1LeavesACheckpointAndTrainingGoesOn) {
   const Settings settings = slow_steps() + Settings{"checkpoint.every=never"};
   Child child = start("run", settings);

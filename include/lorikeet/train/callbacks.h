@@ -66,6 +66,9 @@ class ValidationCallback : public Callback {
   ValidationCallback(const RunConfig& config, const Dataset& dataset, MetricsSink& sink);
   void after_step(const StepReport& report, TrainingState& state) override;
   void at_end(TrainingState& state) override;
+  /// Takes over losses that were found after `step` before the run was started again. Those that
+  /// lack a domain are not taken.
+  void recall(int64_t step, const nlohmann::json& losses);
   const DomainLosses& latest() const { return latest_; }
 
  private:

@@ -6,6 +6,10 @@
 
 namespace lorikeet {
 
+/// What a run's metrics.jsonl says of the validation after `step`: loss by domain. Null where it
+/// was not run, or the file is gone.
+nlohmann::json read_validation(const std::string& path, int64_t step);
+
 /// RUN/metrics.jsonl: one object a line, each with `step`.
 class MetricsFile {
  public:

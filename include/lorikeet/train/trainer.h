@@ -33,8 +33,9 @@ class Trainer {
   /// can mend
   Trainer(const RunConfig& config, const TrainerOptions& options);
 
-  /// Trains to the end, or until a signal or divergence; leaves a checkpoint, status.json, and at
-  /// the end OUTPUT/NAME/model.
+  /// Trains to the end, or until a signal (also one that came while data and model were opened) or
+  /// divergence; leaves a checkpoint (but at step 0), status.json, and at the end
+  /// OUTPUT/NAME/model. A run that had finished before is left as it is.
   RunResult run();
 
   const TrainingState& state() const { return state_; }
@@ -43,6 +44,8 @@ class Trainer {
  private:
   void open_data();
   void resume(const TrainerOptions& options);
+  void start_over();
+  void go_on(const TrainerOptions& options);
   void restore(const CheckpointContent& content, const TrainerOptions& options);
   void start_reading();
   void make_callbacks();
@@ -53,8 +56,10 @@ class Trainer {
   bool handle_bad_day(const StepReport& report);
   void roll_back(const SequenceCursor::Range& offending);
   void save(bool in_background);
+  void write_model() const;
   RunResult leave(RunState state, const std::string& message = "");
 
+  SignalWatch signals_;  // first: a request to stop counts from here on
   RunConfig config_;
   std::string code_version_;
   torch::Device device_;
@@ -74,6 +79,7 @@ class Trainer {
   std::map<std::string, std::string> callback_states_;  // from the checkpoint
   SequenceCursor::Range latest_data_;                   // sequences of the latest step
   std::string divergence_;
+  bool was_finished_ = false;  // at its end already, with a model, when it was started
 };
 
 }  // namespace lorikeet
