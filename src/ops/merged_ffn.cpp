@@ -59,8 +59,9 @@ void check_arguments(const Tensor& x, at::IntArrayRef offsets, const Tensor& rou
 
 /// Whether the tiled form of src/ops/cpu computes these arguments. fp64 is for checking only.
 bool is_tiled(const Tensor& x, const Tensor& gate, bool reference) {
-  return !reference && x.scalar_type() != at::kDouble && !x.is_cuda() && x.numel() > 0 &&
-         gate.numel() > 0;
+  // Not numel(), which tensors of symbolic sizes refuse.
+  const bool has_numbers = x.size(0) > 0 && x.size(1) > 0 && gate.size(0) > 0 && gate.size(1) > 0;
+  return !reference && x.scalar_type() != at::kDouble && !x.is_cuda() && has_numbers;
 }
 
 Forward forward_reference(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
@@ -73,10 +74,10 @@ Forward forward_reference(const Tensor& x, at::IntArrayRef offsets, const Tensor
 Forward forward_cpu(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
                     const Tensor& gate, const Tensor& up, const Tensor& down, bool reference,
                     bool save) {
+  check_arguments(x, offsets, routing, gate, up, down);
   if (!is_tiled(x, gate, reference) || cpu::level().kernels == nullptr) {
     return forward_reference(x, offsets, routing, gate, up, down, reference, save);
   }
-  check_arguments(x, offsets, routing, gate, up, down);
   return cpu::merged_ffn_forward(x.contiguous(), offsets, routing.contiguous(), gate.contiguous(),
                                  up.contiguous(), down.contiguous(), save);
 }
