@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "level.h"
+#include "pages.h"
 #include "product.h"
 
 namespace lorikeet::ops::cpu {
@@ -81,7 +82,10 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                                               static_cast<int64_t>(plan.segments.size()) * E
                                         : 0);
   const auto fp32_like = [](const Tensor& like, bool is_needed) {
-    return is_needed ? at::empty(like.sizes(), like.options().dtype(at::kFloat)) : Tensor();
+    if (!is_needed) return Tensor();
+    Tensor result = at::empty(like.sizes(), like.options().dtype(at::kFloat));
+    prefer_large_pages(result.mutable_data_ptr(), static_cast<int64_t>(result.nbytes()));
+    return result;
   };
   const Tensor dx = fp32_like(x, needed[0]), dgate = fp32_like(gate, needed[2]),
                dup = fp32_like(up, needed[3]), ddown = fp32_like(down, needed[4]);

@@ -14,8 +14,8 @@ template <class T>
 class HiddenTask {
  public:
   HiddenTask(const Backward<T>& job, int64_t f0, int64_t begin, int64_t rows, Scratch scratch)
-      : job_(job), f0_(f0), begin_(begin), rows_(rows) {
-    tiles_ = scratch.take<T>(kMaxOutputs * job.D * rows);
+      : job_(job), f0_(f0), begin_(begin), rows_(rows), stack_(stack_stride<T>(job.D * rows)) {
+    tiles_ = scratch.take<T>(kMaxOutputs * stack_);
     merging_ = scratch.take<float>(merge_scratch(rows));
     padded_ = scratch.take<T>(Plan::kPanel * job.D);
     pairs_ = scratch.take<uint16_t>(kFeatureBlock * Plan::kPanel);
@@ -27,13 +27,13 @@ class HiddenTask {
   void run() {
     for (const MergeChunk& chunk : job_.chunks) {
       merge_right(job_.kernels, job_.down, {0, job_.D, f0_ + begin_, rows_}, chunk,
-                  {tiles_, job_.D * rows_, rows_}, merging_);
+                  {tiles_, stack_, rows_}, merging_);
       for (int64_t s = chunk.begin; s < chunk.end; ++s) {
         const Segment& segment = job_.plan.segments[s];
         for (int64_t p = segment.panel_begin; p < segment.panel_end; ++p) {
           const int64_t strip = (p - segment.panel_begin) * Plan::kPanel / Plan::kStrip;
           panel(job_.plan.panels[p], job_.plan.strips[segment.strip_begin + strip],
-                tiles_ + (s - chunk.begin) * job_.D * rows_);
+                tiles_ + (s - chunk.begin) * stack_);
         }
       }
     }
@@ -88,7 +88,7 @@ class HiddenTask {
   }
 
   const Backward<T>& job_;
-  const int64_t f0_, begin_, rows_;
+  const int64_t f0_, begin_, rows_, stack_;
   T *tiles_, *padded_;
   uint16_t* pairs_;
   float *merging_, *dh_tokens_, *dh_, *a_, *b_, *da_, *db_, *h_;
@@ -98,7 +98,7 @@ class HiddenTask {
 
 template <class T>
 int64_t hidden_scratch(int64_t D) {
-  return Scratch::bytes<T>(kMaxOutputs * D * kFeatureBlock) +
+  return Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(D * kFeatureBlock)) +
          Scratch::bytes<float>(merge_scratch(kFeatureBlock)) + Scratch::bytes<T>(Plan::kPanel * D) +
          8 * Scratch::bytes<float>(kFeatureBlock * Plan::kPanel);
 }

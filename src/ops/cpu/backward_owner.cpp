@@ -13,6 +13,8 @@ namespace {
 
 /// Segments whose gradient tiles are in cache together.
 constexpr int64_t kGradientChunk = 16;
+/// From one segment's to the next's.
+constexpr int64_t kStack = stack_stride<float>(2 * kFeatureBlock * kModelBlock);
 
 template <class T>
 class WeightTask {
@@ -20,7 +22,7 @@ class WeightTask {
   WeightTask(const Backward<T>& job, int64_t f0, int64_t size, int64_t d0, int64_t columns,
              Scratch scratch)
       : job_(job), f0_(f0), size_(size), d0_(d0), columns_(columns) {
-    gradients_ = scratch.take<float>(kGradientChunk * 2 * kFeatureBlock * columns);
+    gradients_ = scratch.take<float>(kGradientChunk * kStack);
     product_ = scratch.take<float>(kFeatureBlock * columns);
     coefficients_ = scratch.take<float>(kGradientChunk * kMaxOutputs * groups());
     depth_ = scratch.take<T>(0);
@@ -88,35 +90,35 @@ class WeightTask {
   void gate_up(int64_t f) {
     const int64_t rows = std::min(kFeatureBlock, size_ - f), tile = rows * columns_;
     for (int64_t s = begin_; s < end_; ++s) {
-      sum_over_tokens(job_.plan.segments[s], f, 0, 2 * rows, gradients_ + (s - begin_) * 2 * tile);
+      sum_over_tokens(job_.plan.segments[s], f, 0, 2 * rows, gradients_ + (s - begin_) * kStack);
     }
     const Tile place{f0_ + f, rows, d0_, columns_};
-    pass_on(job_.gate, place, gradients_, 2 * tile, job_.dgate);
-    pass_on(job_.up, place, gradients_ + tile, 2 * tile, job_.dup);
+    pass_on(job_.gate, place, gradients_, job_.dgate);
+    pass_on(job_.up, place, gradients_ + tile, job_.dup);
   }
 
   void down(int64_t f) {
-    const int64_t rows = std::min(kFeatureBlock, size_ - f), tile = rows * columns_;
+    const int64_t rows = std::min(kFeatureBlock, size_ - f);
     for (int64_t s = begin_; s < end_; ++s) {
       sum_over_tokens(job_.plan.segments[s], f, 2 * rows, rows, product_);
-      store_transposed(job_.kernels, rows, columns_, product_, gradients_ + (s - begin_) * tile,
+      store_transposed(job_.kernels, rows, columns_, product_, gradients_ + (s - begin_) * kStack,
                        rows, nullptr);
     }
-    pass_on(job_.down, {d0_, columns_, f0_ + f, rows}, gradients_, tile, job_.ddown);
+    pass_on(job_.down, {d0_, columns_, f0_ + f, rows}, gradients_, job_.ddown);
   }
 
-  /// @param merged_grads one tile of a merged matrix a segment, `stride` apart
+  /// @param merged_grads one tile of a merged matrix a segment
   /// @param grad the experts' gradient, [E, O, I], or null
   void pass_on(const ExpertMatrix& experts, const Tile& place, const float* merged_grads,
-               int64_t stride, float* grad) {
+               float* grad) {
     const int64_t first = place.row * experts.columns + place.column;
-    if (job_.needed[1]) routing_gradient(experts, place, first, merged_grads, stride);
+    if (job_.needed[1]) routing_gradient(experts, place, first, merged_grads);
     for (int64_t e = 0; grad != nullptr && e < job_.E; e += kMaxOutputs) {
       job_.kernels.combine_f32({.outputs = std::min(kMaxOutputs, job_.E - e),
                                 .inputs = end_ - begin_,
                                 .rows = place.rows,
                                 .columns = place.columns,
-                                .in = {stride, place.columns},
+                                .in = {kStack, place.columns},
                                 .out = {experts.matrix, experts.columns},
                                 .accumulate = begin_ > 0},
                                coefficients_ + e * kGradientChunk, merged_grads,
@@ -125,13 +127,13 @@ class WeightTask {
   }
 
   void routing_gradient(const ExpertMatrix& experts, const Tile& place, int64_t first,
-                        const float* merged_grads, int64_t stride) {
+                        const float* merged_grads) {
     const auto segments = static_cast<int64_t>(job_.plan.segments.size());
     const VectorKernels::Dots dots{.lefts = end_ - begin_,
                                    .rights = experts.experts,
                                    .rows = place.rows,
                                    .columns = place.columns,
-                                   .left = {stride, place.columns},
+                                   .left = {kStack, place.columns},
                                    .right = {experts.matrix, experts.columns},
                                    .result_row = job_.E};
     float* const result = job_.drouting + (d0_ / kModelBlock * segments + begin_) * job_.E;
@@ -168,11 +170,11 @@ int64_t largest_chunk(const Plan& plan) {
 
 template <class T>
 int64_t owner_scratch(const Plan& plan, int64_t size, int64_t E) {
-  const int64_t input = Scratch::bytes<T>(kMaxOutputs * 2 * size * kModelBlock) +
+  const int64_t input = Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(2 * size * kModelBlock)) +
                         Scratch::bytes<float>(merge_scratch(kModelBlock)) +
                         Scratch::bytes<float>(Plan::kPanel * kModelBlock);
   const int64_t weights =
-      Scratch::bytes<float>(kGradientChunk * 2 * kFeatureBlock * kModelBlock) +
+      Scratch::bytes<float>(kGradientChunk * kStack) +
       Scratch::bytes<float>(kFeatureBlock * kModelBlock) +
       Scratch::bytes<float>(kGradientChunk * kMaxOutputs * ceil_divide(E, kMaxOutputs)) +
       Scratch::bytes<T>(largest_chunk(plan) * kModelBlock);
@@ -182,11 +184,11 @@ int64_t owner_scratch(const Plan& plan, int64_t size, int64_t E) {
 template <class T>
 void input_gradient(const Backward<T>& job, int64_t f0, int64_t size, int64_t d0, int64_t columns,
                     Scratch scratch) {
-  T* const tiles = scratch.take<T>(kMaxOutputs * 2 * size * columns);
+  const int64_t stack = stack_stride<T>(2 * size * columns), token_row = job.hidden.token_row;
+  T* const tiles = scratch.take<T>(kMaxOutputs * stack);
   float* const merging = scratch.take<float>(merge_scratch(columns));
   float* const sums = scratch.take<float>(Plan::kPanel * columns);
   const Tile tile{f0, size, d0, columns};
-  const int64_t stack = 2 * size * columns, token_row = job.hidden.token_row;
   for (const MergeChunk& chunk : job.chunks) {
     // Gate above up, as da is before db: one product of depth 2 * size.
     merge_right(job.kernels, job.gate, tile, chunk, {tiles, stack, columns}, merging);

@@ -91,30 +91,35 @@ class Forward {
   }
 
   int64_t gate_up_scratch() const {
-    return Scratch::bytes<T>(kMaxOutputs * 2 * kFeatureRows * D_) +
+    return Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(2 * kFeatureRows * D_)) +
            Scratch::bytes<float>(merge_scratch(D_)) +
            Scratch::bytes<float>(3 * kFeatureRows * Plan::kPanel);
   }
 
   /// Rows f0 + begin .. + rows of h, for all tokens.
   void gate_up(int64_t f0, int64_t begin, int64_t rows, Scratch scratch) {
-    T* const tiles = scratch.take<T>(kMaxOutputs * 2 * rows * D_);
+    const int64_t stack = stack_stride<T>(2 * rows * D_);
+    T* const tiles = scratch.take<T>(kMaxOutputs * stack);
     float* const merging = scratch.take<float>(merge_scratch(D_));
     float* const ab = scratch.take<float>(2 * rows * Plan::kPanel);
     float* const h = scratch.take<float>(rows * Plan::kPanel);
     const Tile tile{f0 + begin, rows, 0, D_};
     for (const MergeChunk& chunk : chunks_) {
       // A segment's gate tile and its up tile lie one below the other: one product for both.
-      merge_left(kernels_, gate_, tile, chunk, {tiles, 2 * rows * D_, D_}, merging);
-      merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, 2 * rows * D_, D_}, merging);
+      merge_left(kernels_, gate_, tile, chunk, {tiles, stack, D_}, merging);
+      merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, stack, D_}, merging);
       for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-        const T* const merged = tiles + (s - chunk.begin) * 2 * rows * D_;
+        const T* const merged = tiles + (s - chunk.begin) * stack;
         for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
           const TokenBlock& panel = plan_.panels[p];
           const int64_t P = panel.width, count = rows * P;
           multiply({2 * rows, P, D_, D_, P, P, false}, merged, x_panel(panel), ab);
-          kernels_.swiglu(count, ab, ab + count, h);
-          store_depth(kernels_, rows, P, h, h_panel(panel) + begin * P);
+          if constexpr (std::is_same_v<T, float>) {
+            kernels_.swiglu(count, ab, ab + count, h_panel(panel) + begin * P);
+          } else {
+            kernels_.swiglu(count, ab, ab + count, h);
+            store_depth(kernels_, rows, P, h, h_panel(panel) + begin * P);
+          }
           if (saves_) save(panel, f0 + begin, count, ab);
         }
       }
@@ -128,21 +133,22 @@ class Forward {
   }
 
   int64_t down_scratch() const {
-    return Scratch::bytes<T>(kMaxOutputs * kModelRows * outer_.size) +
+    return Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(kModelRows * outer_.size)) +
            Scratch::bytes<float>(merge_scratch(outer_.size)) +
            Scratch::bytes<float>(kModelRows * Plan::kPanel);
   }
 
   /// Columns d0 .. + rows of y: the part of features f0 .. + size.
   void project_down(int64_t f0, int64_t size, int64_t d0, int64_t rows, Scratch scratch) {
-    T* const tiles = scratch.take<T>(kMaxOutputs * rows * size);
+    const int64_t stack = stack_stride<T>(rows * size);
+    T* const tiles = scratch.take<T>(kMaxOutputs * stack);
     float* const merging = scratch.take<float>(merge_scratch(size));
     float* const turned = scratch.take<float>(kModelRows * Plan::kPanel);
     const bool is_last = f0 + size == F_;
     for (const MergeChunk& chunk : chunks_) {
-      merge_left(kernels_, down_, {d0, rows, f0, size}, chunk, {tiles, rows * size, size}, merging);
+      merge_left(kernels_, down_, {d0, rows, f0, size}, chunk, {tiles, stack, size}, merging);
       for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-        const T* const merged = tiles + (s - chunk.begin) * rows * size;
+        const T* const merged = tiles + (s - chunk.begin) * stack;
         for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
           const TokenBlock& panel = plan_.panels[p];
           const int64_t P = panel.width;

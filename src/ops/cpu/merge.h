@@ -40,6 +40,13 @@ struct TileStack {
   int64_t segment, row;
 };
 
+/// How far apart the tiles of a stack lie: a little more than their size, so that tiles of 2^k
+/// bytes don't share their places in the cache.
+template <class T>
+constexpr int64_t stack_stride(int64_t numbers) {
+  return (numbers + 15) / 16 * 16 + 320 / static_cast<int64_t>(sizeof(T));
+}
+
 /// fp32 numbers that merging a tile of so many columns needs beside its result.
 inline int64_t merge_scratch(int64_t columns) { return 2 * kMaxOutputs * columns; }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "kernels.h"
 #include "plan.h"
@@ -23,7 +24,7 @@ void pack_depth(const VectorKernels& kernels, const uint16_t* from, int64_t D, i
 
 /// fp32 numbers stored as they are, or rounded to bf16.
 inline void store_row(const VectorKernels&, int64_t n, const float* from, float* to) {
-  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  std::memcpy(to, from, n * sizeof(float));
 }
 inline void store_row(const VectorKernels& kernels, int64_t n, const float* from, uint16_t* to) {
   kernels.to_bf16(n, from, to);

@@ -7,13 +7,17 @@
 #include <memory>
 #include <vector>
 
+#include "pages.h"
+
 namespace lorikeet::ops::cpu {
 
 /// Uninitialised memory on cache-line boundaries.
 class Buffer {
  public:
   explicit Buffer(int64_t bytes)
-      : data_(::operator new(static_cast<size_t>(bytes), kAlignment)), bytes_(bytes) {}
+      : data_(::operator new(static_cast<size_t>(bytes), kAlignment)), bytes_(bytes) {
+    prefer_large_pages(data_.get(), bytes);
+  }
   template <class T>
   T* as() const {
     return static_cast<T*>(data_.get());
