@@ -24,4 +24,8 @@ at::Tensor merged_ffn(const at::Tensor& x, at::IntArrayRef offsets, const at::Te
                       const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down,
                       bool reference = false);
 
+/// Bytes of working memory that the last forward or backward of the tiled form took, beyond
+/// arguments, results and what forward saved. @param backward which of the two
+int64_t merged_ffn_workspace_bytes(bool backward);
+
 }  // namespace lorikeet::ops

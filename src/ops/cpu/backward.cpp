@@ -115,8 +115,9 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                   .drouting = nullptr,
                   .hidden = hidden},
       outer, workers, drouting);
-  record_workspace(hidden.features.bytes() + hidden.tokens.bytes() + workers.bytes() +
-                   (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
+  record_workspace(/*backward=*/true,
+                   hidden.features.bytes() + hidden.tokens.bytes() + workers.bytes() +
+                       (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
   const auto as = [](const Tensor& grad, const Tensor& like) {
     return grad.defined() ? grad.to(like.scalar_type()) : grad;
   };

@@ -12,7 +12,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <atomic>
 #include <type_traits>
 
 #include "level.h"
@@ -56,8 +55,8 @@ class Forward {
         workers_(std::max(gate_up_scratch(), down_scratch())) {}
 
   void run() {
-    record_workspace(x_columns_.bytes() + h_columns_.bytes() + y_columns_.bytes() +
-                     workers_.bytes());
+    record_workspace(/*backward=*/false, x_columns_.bytes() + h_columns_.bytes() +
+                                             y_columns_.bytes() + workers_.bytes());
     workers_.run(
         static_cast<int64_t>(plan_.panels.size()),
         [&](int64_t p, Scratch) {
@@ -186,12 +185,7 @@ class Forward {
   const Workers workers_;
 };
 
-std::atomic<int64_t> workspace_bytes{0};
-
 }  // namespace
-
-int64_t last_workspace_bytes() { return workspace_bytes; }
-void record_workspace(int64_t bytes) { workspace_bytes = bytes; }
 
 bool computes_bf16_in_fp32(int64_t D, int64_t F) {
   return !level().bf16_product || D % 2 != 0 || F % 2 != 0;

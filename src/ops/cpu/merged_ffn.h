@@ -28,9 +28,8 @@ std::array<at::Tensor, 5> merged_ffn_backward(const at::Tensor& dy, const at::Te
                                               const at::Tensor& down, const at::Tensor& a,
                                               const at::Tensor& b, const Needed& needed);
 
-/// Bytes of working memory that the last call of either took, on any thread.
-int64_t last_workspace_bytes();
-void record_workspace(int64_t bytes);
+/// Keeps what merged_ffn_workspace_bytes answers.
+void record_workspace(bool backward, int64_t bytes);
 
 /// Whether bf16 arguments of these widths are computed in fp32: there is no bf16 product, or a
 /// width is odd, and depths come in pairs.
