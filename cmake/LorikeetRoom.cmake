@@ -1,12 +1,13 @@
 # lorikeet_room(NAME [USES room...] [TORCH] [SHARED] [LIBRARIES lib...])
 #
-# One library from src/NAME/*.cpp. USES names rooms above it (CMake refuses a later one, since its target
+# One library from src/NAME/*.cpp and one folder below. USES names rooms above it (CMake refuses a later one, since its target
 # does not exist yet; tests/house checks the #includes). TORCH rooms see LibTorch through one shared
 # precompiled header; the others compile without it in a tenth of the time.
 function(lorikeet_room name)
   cmake_parse_arguments(ROOM "TORCH;SHARED" "" "USES;LIBRARIES" ${ARGN})
   lorikeet_record_room(${name} "${ROOM_TORCH}" "${ROOM_USES}")
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS
+    ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/*/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/spdlog_sink\\.cpp$")  # cmake/LorikeetCore.cmake
   set(target lorikeet_${name})
   if(sources AND ROOM_SHARED)

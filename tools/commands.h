@@ -10,6 +10,7 @@ void add_pretrain_command(CLI::App& app);
 void add_data_command(CLI::App& app);
 void add_score_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
 void add_config_reference_command(CLI::App& app);
 
 /// Adds every sub-command, in the order in which `lorikeet --help` lists them.
@@ -18,6 +19,7 @@ inline void add_commands(CLI::App& app) {
   add_data_command(app);
   add_score_command(app);
   add_generate_command(app);
+  add_bench_command(app);
   add_config_reference_command(app);
 }
 

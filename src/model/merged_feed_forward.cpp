@@ -31,7 +31,9 @@ ExpertsImpl::ExpertsImpl(const ModelConfig& config, const torch::TensorOptions& 
 }
 
 MergedFeedForward::MergedFeedForward(const ModelConfig& config, const torch::TensorOptions& options)
-    : routing_(config.feed_forward.routing), segment_length_(config.feed_forward.segment_length) {
+    : routing_(config.feed_forward.routing),
+      kernel_(config.feed_forward.kernel),
+      segment_length_(config.feed_forward.segment_length) {
   router_ = register_module("router", Router(config, options));
   experts_ = register_module("experts", Experts(config, options));
 }
@@ -49,9 +51,14 @@ FeedForwardOutput MergedFeedForward::forward(const torch::Tensor& x_BLD,
   const torch::Tensor x_ND = x_BLD.reshape({-1, x_BLD.size(-1)});
   const torch::Tensor routing_GE = route(x_ND, layout);
   const auto dtype = x_ND.scalar_type();
-  const torch::Tensor y_ND =
-      ops::merged_ffn(x_ND, layout.segments.offsets, routing_GE, experts_->gate.to(dtype),
-                      experts_->up.to(dtype), experts_->down.to(dtype));
+  // bf16 merges straight from fp32 parameters: a copy of all experts every step is spared.
+  const auto operand = [&](const torch::Tensor& weight) {
+    const bool as_is = dtype == torch::kBFloat16 && weight.scalar_type() == torch::kFloat;
+    return as_is ? weight : weight.to(dtype);
+  };
+  const torch::Tensor y_ND = ops::merged_ffn(
+      x_ND, layout.segments.offsets, routing_GE, operand(experts_->gate), operand(experts_->up),
+      operand(experts_->down), kernel_ == Kernel::kReference);
   return {y_ND.view(x_BLD.sizes()), {routing_GE.detach()}};
 }
 

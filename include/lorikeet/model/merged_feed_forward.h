@@ -40,6 +40,7 @@ class MergedFeedForward : public FeedForward {
   void route_token(const torch::Tensor& x_1D, State& state);
 
   Routing routing_;
+  Kernel kernel_;
   int64_t segment_length_;
   Router router_{nullptr};
   Experts experts_{nullptr};

@@ -16,11 +16,19 @@ inline constexpr int64_t kSegmentsMergedAtOnce = 16;
 /// @param offsets  G+1 row numbers from 0 to N, not decreasing: rows offsets[g] .. offsets[g+1] are
 /// segment g
 /// @param routing  [G, E]  fp32 (fp64 where x is)
-/// @param gate,up  [E, F, D], @param down [E, D, F]: x's dtype
+/// @param gate,up  [E, F, D], @param down [E, D, F]: all of x's dtype, or all fp32 where x is bf16
+/// (then merged from fp32, with gradients in fp32)
+/// @param reference  the plain statement in ATen instead of the CPU's tiled form; fp64 and CUDA
+/// take it always
 /// @return [N, D], x's dtype
-/// Differentiable once in x, routing, gate, up and down. Saves the inputs and merges again in
-/// backward: merged weights are never kept.
+/// Differentiable once in x, routing, gate, up and down. Saves the inputs and, tiled, the products
+/// with gate and up; merges again in backward: merged weights are never kept.
 at::Tensor merged_ffn(const at::Tensor& x, at::IntArrayRef offsets, const at::Tensor& routing,
-                      const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down);
+                      const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down,
+                      bool reference = false);
+
+/// Bytes of working memory that the last forward or backward of the tiled form took, beyond
+/// arguments, results and what forward saved. @param backward which of the two
+int64_t merged_ffn_workspace_bytes(bool backward);
 
 }  // namespace lorikeet::ops

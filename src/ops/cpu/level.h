@@ -1,0 +1,24 @@
+#pragma once
+#include <string_view>
+
+#include "kernels.h"
+
+namespace lorikeet::ops::cpu {
+
+/// What this process computes merged feed-forwards with: the best that the processor has, or less
+/// where LORIKEET_CPU asks for it (`avx512`, `avx2`, `portable`, `reference`; read once).
+struct Level {
+  std::string_view name;
+  const VectorKernels* kernels;  ///< null: the reference form in ATen
+  bool fast_product;             ///< fp32 products by oneDNN's micro-kernels
+  bool bf16_product;             ///< and bf16 ones; without, bf16 is computed in fp32
+};
+
+const Level& level();
+
+/// For tests: the level of that name from now on, or what LORIKEET_CPU and the processor say for
+/// "". Throws c10::Error for a level that this processor lacks. Not while an operator runs.
+void force_level(std::string_view name);
+bool has_level(std::string_view name);
+
+}  // namespace lorikeet::ops::cpu

@@ -1,0 +1,197 @@
+// The tiled CPU form of merged_ffn at every level of processor that this machine has.
+//
+// N tokens, D model, F feed-forward width, E experts, G segments.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <numeric>
+
+#include "lorikeet/ops/merged_ffn.h"
+#include "src/ops/cpu/level.h"
+
+namespace lorikeet::ops {
+namespace {
+
+using torch::Tensor;
+
+struct Arguments {
+  std::vector<int64_t> offsets;
+  std::vector<Tensor> tensors;  // x, routing, gate, up, down
+};
+
+Arguments make_arguments(const std::vector<int64_t>& lengths, int64_t D, int64_t F, int64_t E,
+                         torch::ScalarType dtype, torch::ScalarType experts) {
+  torch::manual_seed(11);
+  Arguments a;
+  a.offsets.assign(lengths.size() + 1, 0);
+  std::partial_sum(lengths.begin(), lengths.end(), a.offsets.begin() + 1);
+  const auto G = static_cast<int64_t>(lengths.size());
+  const auto leaf = [](std::vector<int64_t> shape, double scale, torch::ScalarType type) {
+    return (torch::randn(shape, torch::kDouble) * scale).to(type).requires_grad_();
+  };
+  const double scale = 1 / std::sqrt(static_cast<double>(D));
+  a.tensors = {leaf({a.offsets.back(), D}, 1, dtype),
+               torch::softmax(torch::randn({G, E}), -1).requires_grad_(),
+               leaf({E, F, D}, scale, experts), leaf({E, F, D}, scale, experts),
+               leaf({E, D, F}, scale, experts)};
+  return a;
+}
+
+/// The same values in fp64, which takes the reference form.
+Arguments exact(const Arguments& a) {
+  Arguments wide{a.offsets, {}};
+  for (const Tensor& t : a.tensors) {
+    wide.tensors.push_back(t.detach().to(torch::kDouble).requires_grad_());
+  }
+  return wide;
+}
+
+Tensor apply(const Arguments& a, bool reference = false) {
+  const auto& t = a.tensors;
+  return merged_ffn(t[0], a.offsets, t[1], t[2], t[3], t[4], reference);
+}
+
+/// y and the five gradients.
+std::vector<Tensor> results(const Arguments& a, const Tensor& dy, bool reference = false) {
+  const Tensor y = apply(a, reference);
+  std::vector<Tensor> all{y.detach()};
+  for (const Tensor& g : torch::autograd::grad({y}, a.tensors, {dy.to(y.scalar_type())})) {
+    all.push_back(g);
+  }
+  return all;
+}
+
+double relative_error(const Tensor& actual, const Tensor& expected) {
+  const Tensor difference = actual.to(torch::kDouble) - expected;
+  const double scale = expected.norm().item<double>();
+  return difference.norm().item<double>() / (scale == 0 ? 1 : scale);
+}
+
+/// Puts the level back when a test ends.
+class AtLevel {
+ public:
+  explicit AtLevel(const std::string& name) { cpu::force_level(name); }
+  ~AtLevel() { cpu::force_level(""); }
+};
+
+struct Case {
+  std::vector<int64_t> lengths;
+  int64_t D, F, E;
+};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all = {
+      {{64, 64}, 64, 64, 1},                      // whole panels and blocks
+      {{5, 0, 1, 70, 16, 0}, 34, 50, 3},          // empty, short and odd segments, odd blocks
+      {{300}, 66, 130, 1},                        // a segment of two strips, the second short
+      {{17, 255, 33}, 96, 100, 8},                //
+      {std::vector<int64_t>(19, 7), 48, 40, 32},  // more segments than a chunk holds
+      {{9, 40}, 31, 45, 8},                       // widths without pairs
+      {{20, 12}, 130, 800, 3},                    // several outer blocks of F
+      {{1}, 1, 1, 1},
+  };
+  return all;
+}
+
+class TiledMergedFfn : public testing::TestWithParam<std::string> {
+  void SetUp() override {
+    if (!cpu::has_level(GetParam())) GTEST_SKIP() << "not on this processor";
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Levels, TiledMergedFfn, testing::Values("avx512", "avx2", "portable"),
+                         [](const auto& info) { return info.param; });
+
+void expect_near_exact(const Case& c, torch::ScalarType dtype, torch::ScalarType experts,
+                       double tolerance) {
+  const Arguments a = make_arguments(c.lengths, c.D, c.F, c.E, dtype, experts);
+  const Tensor dy = torch::randn(a.tensors[0].sizes()).to(dtype);
+  const auto actual = results(a, dy), expected = results(exact(a), dy);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_EQ(actual[i].scalar_type(), i == 0 ? dtype : a.tensors[i - 1].scalar_type()) << i;
+    EXPECT_LT(relative_error(actual[i], expected[i]), tolerance)
+        << (i == 0 ? "y" : "gradient " + std::to_string(i - 1)) << ", D " << c.D << " F " << c.F
+        << " E " << c.E << ", " << dtype << ", experts " << experts;
+  }
+}
+
+// Sums of K numbers in fp32 err by at most K 2^-24 of the sum of magnitudes, and by about
+// sqrt(K) 2^-24 where errors are independent; three of them in a row, K <= 800: 5e-6.
+TEST_P(TiledMergedFfn, Fp32EqualsTheReferenceInFp64) {
+  const AtLevel level(GetParam());
+  for (const Case& c : cases()) expect_near_exact(c, torch::kFloat, torch::kFloat, 5e-6);
+}
+
+// bf16 rounds merged weights, h, da and db once each, to 2^-9 at most; the saved products too.
+TEST_P(TiledMergedFfn, Bf16EqualsTheReferenceInFp64UpToItsRounding) {
+  const AtLevel level(GetParam());
+  for (const Case& c : cases()) {
+    expect_near_exact(c, torch::kBFloat16, torch::kBFloat16, 1.2e-2);
+    expect_near_exact(c, torch::kBFloat16, torch::kFloat, 1.2e-2);
+  }
+}
+
+TEST_P(TiledMergedFfn, GivesTheSameBitsForAnyNumberOfThreadsAndRunAfterRun) {
+  const AtLevel level(GetParam());
+  const int threads = torch::get_num_threads();
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    const Arguments a = make_arguments({64, 100, 3}, 192, 200, 8, dtype, dtype);
+    const Tensor dy = torch::randn(a.tensors[0].sizes());
+    torch::set_num_threads(1);
+    const auto first = results(a, dy);
+    for (const int count : {2, 2, 3, 1}) {
+      torch::set_num_threads(count);
+      const auto again = results(a, dy);
+      for (size_t i = 0; i < first.size(); ++i) {
+        EXPECT_TRUE(torch::equal(first[i], again[i])) << i << ", " << count << " threads";
+      }
+    }
+    torch::set_num_threads(threads);
+  }
+}
+
+TEST_P(TiledMergedFfn, AGradientThatIsAskedForAloneHasTheSameBits) {
+  const AtLevel level(GetParam());
+  Arguments a = make_arguments({30, 20}, 48, 56, 3, torch::kFloat, torch::kFloat);
+  const Tensor dy = torch::randn(a.tensors[0].sizes());
+  const auto all = results(a, dy);
+  for (size_t wanted = 0; wanted < a.tensors.size(); ++wanted) {
+    Arguments only = a;
+    for (size_t i = 0; i < a.tensors.size(); ++i) {
+      only.tensors[i] = a.tensors[i].detach().requires_grad_(i == wanted);
+    }
+    apply(only).backward(dy);
+    for (size_t i = 0; i < a.tensors.size(); ++i) {
+      EXPECT_EQ(only.tensors[i].grad().defined(), i == wanted);
+    }
+    EXPECT_TRUE(torch::equal(only.tensors[wanted].grad(), all[wanted + 1])) << wanted;
+  }
+}
+
+TEST(MergedFfnLevels, ReferenceCanBeAskedForByArgumentAndByLevel) {
+  const Arguments a = make_arguments({30, 20}, 48, 56, 3, torch::kFloat, torch::kFloat);
+  const Tensor dy = torch::randn(a.tensors[0].sizes());
+  const auto by_argument = results(a, dy, /*reference=*/true);
+  const AtLevel level("reference");
+  const auto by_level = results(a, dy);
+  for (size_t i = 0; i < by_level.size(); ++i) {
+    EXPECT_TRUE(torch::equal(by_argument[i], by_level[i])) << i;
+  }
+}
+
+TEST(MergedFfnLevels, AnUnknownLevelIsRefusedByName) {
+  EXPECT_THROW(cpu::force_level("avx1024"), c10::Error);
+}
+
+TEST(MergedFfnLevels, LargeAndTinyActivationsStayFinite) {
+  Arguments a = make_arguments({20}, 16, 16, 2, torch::kFloat, torch::kFloat);
+  for (const double scale : {1e4, 1e-30}) {
+    a.tensors[0] = (a.tensors[0].detach() * scale).requires_grad_();
+    for (const Tensor& t : results(a, torch::ones(a.tensors[0].sizes()))) {
+      EXPECT_TRUE(torch::isfinite(t).all().item<bool>()) << scale;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lorikeet::ops
