@@ -81,17 +81,21 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   std::vector<float> drouting(needed[1] ? outer.count * ceil_divide(D, kModelBlock) *
                                               static_cast<int64_t>(plan.segments.size()) * E
                                         : 0);
-  const auto fp32_like = [](const Tensor& like, bool is_needed) {
+  const auto fresh = [](const Tensor& like, bool is_needed, at::ScalarType dtype) {
     if (!is_needed) return Tensor();
-    Tensor result = at::empty(like.sizes(), like.options().dtype(at::kFloat));
+    Tensor result = at::empty(like.sizes(), like.options().dtype(dtype));
     prefer_large_pages(result.mutable_data_ptr(), static_cast<int64_t>(result.nbytes()));
     return result;
   };
-  const Tensor dx = fp32_like(x, needed[0]), dgate = fp32_like(gate, needed[2]),
-               dup = fp32_like(up, needed[3]), ddown = fp32_like(down, needed[4]);
+  // Sums over several chunks of segments would round at each if they were bf16.
+  const bool one_chunk = static_cast<int64_t>(plan.segments.size()) <= kGradientChunk;
+  const auto dtype = one_chunk ? gate.scalar_type() : at::kFloat;
+  const Tensor dx = fresh(x, needed[0], at::kFloat), dgate = fresh(gate, needed[2], dtype),
+               dup = fresh(up, needed[3], dtype), ddown = fresh(down, needed[4], dtype);
   const auto numbers = [](const Tensor& t) { return static_cast<const T*>(t.const_data_ptr()); };
   const auto place = [](const Tensor& t) {
-    return t.defined() ? t.mutable_data_ptr<float>() : nullptr;
+    return ExpertGradient{t.defined() ? t.mutable_data_ptr() : nullptr,
+                          t.defined() && t.scalar_type() == at::kBFloat16};
   };
   run(Backward<T>{.kernels = *level().kernels,
                   .plan = plan,
@@ -108,7 +112,7 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                   .b = numbers(b),
                   .routing = routing.const_data_ptr<float>(),
                   .needed = needed,
-                  .dx = place(dx),
+                  .dx = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
                   .dgate = place(dgate),
                   .dup = place(dup),
                   .ddown = place(ddown),

@@ -35,6 +35,16 @@ struct HiddenGradients {
   const Buffer features, tokens;
 };
 
+/// Where the gradient of one matrix of all experts goes, [E, O, I]; null where it isn't needed. In
+/// bf16 it is written once, from sums over all segments.
+struct ExpertGradient {
+  void* data;
+  bool is_bf16;
+};
+
+/// Segments whose gradient tiles are in cache together.
+inline constexpr int64_t kGradientChunk = 16;
+
 template <class T>
 struct Backward {
   const VectorKernels& kernels;
@@ -45,9 +55,9 @@ struct Backward {
   const T *dy, *x, *a, *b;
   const float* routing;  ///< [G, E]
   Needed needed;
-  float* dx;                   ///< [N, D]
-  float *dgate, *dup, *ddown;  ///< null where not needed
-  float* drouting;             ///< of one outer block: [blocks of D][segments][E]
+  float* dx;  ///< [N, D]
+  ExpertGradient dgate, dup, ddown;
+  float* drouting;  ///< of one outer block: [blocks of D][segments][E]
   const HiddenGradients<T>& hidden;
 
   bool needs_hidden() const { return needed[0] || needs_gate_up(); }

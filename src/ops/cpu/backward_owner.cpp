@@ -11,8 +11,6 @@ namespace lorikeet::ops::cpu {
 
 namespace {
 
-/// Segments whose gradient tiles are in cache together.
-constexpr int64_t kGradientChunk = 16;
 /// From one segment's to the next's.
 constexpr int64_t kStack = stack_stride<float>(2 * kFeatureBlock * kModelBlock);
 
@@ -25,6 +23,7 @@ class WeightTask {
     gradients_ = scratch.take<float>(kGradientChunk * kStack);
     product_ = scratch.take<float>(kFeatureBlock * columns);
     coefficients_ = scratch.take<float>(kGradientChunk * kMaxOutputs * groups());
+    sums_ = scratch.take<float>(kMaxOutputs * kFeatureBlock * kModelBlock);
     depth_ = scratch.take<T>(0);
   }
 
@@ -110,19 +109,41 @@ class WeightTask {
   /// @param merged_grads one tile of a merged matrix a segment
   /// @param grad the experts' gradient, [E, O, I], or null
   void pass_on(const ExpertMatrix& experts, const Tile& place, const float* merged_grads,
-               float* grad) {
+               ExpertGradient grad) {
     const int64_t first = place.row * experts.columns + place.column;
     if (job_.needed[1]) routing_gradient(experts, place, first, merged_grads);
-    for (int64_t e = 0; grad != nullptr && e < job_.E; e += kMaxOutputs) {
-      job_.kernels.combine_f32({.outputs = std::min(kMaxOutputs, job_.E - e),
-                                .inputs = end_ - begin_,
-                                .rows = place.rows,
-                                .columns = place.columns,
-                                .in = {kStack, place.columns},
-                                .out = {experts.matrix, experts.columns},
-                                .accumulate = begin_ > 0},
-                               coefficients_ + e * kGradientChunk, merged_grads,
-                               grad + e * experts.matrix + first);
+    for (int64_t e = 0; grad.data != nullptr && e < job_.E; e += kMaxOutputs) {
+      const int64_t outputs = std::min(kMaxOutputs, job_.E - e), to = e * experts.matrix + first;
+      const Strides out{experts.matrix, experts.columns};
+      if (grad.is_bf16) {
+        const Strides close{kFeatureBlock * kModelBlock, place.columns};
+        combine(e, outputs, place, merged_grads, sums_, close);
+        narrow(outputs, place, close, static_cast<uint16_t*>(grad.data) + to, out);
+      } else {
+        combine(e, outputs, place, merged_grads, static_cast<float*>(grad.data) + to, out);
+      }
+    }
+  }
+
+  /// sum_s r[s,e] G_s for experts e .. + outputs.
+  void combine(int64_t e, int64_t outputs, const Tile& place, const float* merged_grads, float* to,
+               Strides out) {
+    job_.kernels.combine_f32({.outputs = outputs,
+                              .inputs = end_ - begin_,
+                              .rows = place.rows,
+                              .columns = place.columns,
+                              .in = {kStack, place.columns},
+                              .out = out,
+                              .accumulate = begin_ > 0},
+                             coefficients_ + e * kGradientChunk, merged_grads, to);
+  }
+
+  void narrow(int64_t outputs, const Tile& place, Strides in, uint16_t* to, Strides out) {
+    for (int64_t o = 0; o < outputs; ++o) {
+      for (int64_t r = 0; r < place.rows; ++r) {
+        job_.kernels.to_bf16(place.columns, sums_ + o * in.matrix + r * in.row,
+                             to + o * out.matrix + r * out.row);
+      }
     }
   }
 
@@ -149,7 +170,7 @@ class WeightTask {
   const Backward<T>& job_;
   const int64_t f0_, size_, d0_, columns_;
   int64_t begin_ = 0, end_ = 0;  // the chunk of segments
-  float *gradients_, *product_, *coefficients_;
+  float *gradients_, *product_, *coefficients_, *sums_;
   T* depth_;
 };
 
@@ -177,6 +198,7 @@ int64_t owner_scratch(const Plan& plan, int64_t size, int64_t E) {
       Scratch::bytes<float>(kGradientChunk * kStack) +
       Scratch::bytes<float>(kFeatureBlock * kModelBlock) +
       Scratch::bytes<float>(kGradientChunk * kMaxOutputs * ceil_divide(E, kMaxOutputs)) +
+      Scratch::bytes<float>(kMaxOutputs * kFeatureBlock * kModelBlock) +
       Scratch::bytes<T>(largest_chunk(plan) * kModelBlock);
   return std::max(input, weights);
 }
