@@ -10,11 +10,11 @@ int64_t padded(int64_t count) {
   return (count + Plan::kWidthStep - 1) / Plan::kWidthStep * Plan::kWidthStep;
 }
 
-void cut(int64_t segment, int64_t row, int64_t length, int64_t column, int64_t step,
+void cut(int64_t row, int64_t length, int64_t column, int64_t step,
          std::vector<TokenBlock>& blocks) {
   for (int64_t begin = 0; begin < length; begin += step) {
     const int64_t count = std::min(step, length - begin);
-    blocks.push_back({segment, row + begin, count, column + begin, padded(count)});
+    blocks.push_back({row + begin, count, column + begin, padded(count)});
   }
 }
 
@@ -24,13 +24,12 @@ Plan::Plan(at::IntArrayRef offsets) {
   for (size_t g = 0; g + 1 < offsets.size(); ++g) {
     const int64_t length = offsets[g + 1] - offsets[g];
     if (length == 0) continue;
-    const auto position = static_cast<int64_t>(segments.size());
     Segment segment{};
     segment.index = static_cast<int64_t>(g);
     segment.panel_begin = static_cast<int64_t>(panels.size());
     segment.strip_begin = static_cast<int64_t>(strips.size());
-    cut(position, offsets[g], length, columns, kPanel, panels);
-    cut(position, offsets[g], length, columns, kStrip, strips);
+    cut(offsets[g], length, columns, kPanel, panels);
+    cut(offsets[g], length, columns, kStrip, strips);
     segment.panel_end = static_cast<int64_t>(panels.size());
     segment.strip_end = static_cast<int64_t>(strips.size());
     segments.push_back(segment);

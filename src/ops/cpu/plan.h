@@ -8,7 +8,6 @@ namespace lorikeet::ops::cpu {
 
 /// Some tokens of one segment. `column` counts tokens too, but every panel's padding with them.
 struct TokenBlock {
-  int64_t segment;  ///< in Plan::segments
   int64_t row, count;
   int64_t column, width;  ///< width: count rounded up to kWidthStep
 };
