@@ -10,6 +10,7 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 
 find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h REQUIRED)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)
@@ -20,4 +21,19 @@ if(NOT TARGET Lorikeet::sentencepiece)
   target_include_directories(Lorikeet::sentencepiece INTERFACE ${SENTENCEPIECE_INCLUDE})
   target_link_libraries(Lorikeet::sentencepiece INTERFACE
     ${SENTENCEPIECE_TRAIN_LIBRARY} ${SENTENCEPIECE_LIBRARY})
+endif()
+
+# FAISS wants BLAS and LAPACK. LibTorch's library has MKL's BLAS and most of LAPACK, OpenBLAS gives what that lacks. The
+# loader takes the first library that has a symbol, for LibTorch's own calls too: LibTorch must be named before OpenBLAS,
+# or its products would be OpenBLAS's. Options stand before all libraries.
+find_path(FAISS_INCLUDE faiss/Index.h REQUIRED)
+find_library(FAISS_LIBRARY faiss REQUIRED)
+find_library(OPENBLAS_LIBRARY openblas REQUIRED)
+mark_as_advanced(FAISS_INCLUDE FAISS_LIBRARY OPENBLAS_LIBRARY)
+if(NOT TARGET Lorikeet::faiss)
+  add_library(Lorikeet::faiss INTERFACE IMPORTED)
+  target_include_directories(Lorikeet::faiss INTERFACE ${FAISS_INCLUDE})
+  target_link_libraries(Lorikeet::faiss INTERFACE ${FAISS_LIBRARY} ${OPENBLAS_LIBRARY})
+  target_link_options(Lorikeet::faiss INTERFACE
+    "LINKER:--push-state,--no-as-needed,$<TARGET_FILE:Lorikeet::torch_cpu>,--pop-state")
 endif()

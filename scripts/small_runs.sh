@@ -29,14 +29,18 @@ run() {
 }
 
 ffn=model.feed_forward
+short=train.steps=100  # its whole schedule in 100 steps: compare these with each other alone
 (
+  run short_causal $short
+  run short_prefix $short $ffn.routing=prefix
   run small_causal
-  run small_prefix $ffn.routing=prefix train.steps=100
 ) &
 (
+  run short_dense $short $ffn.kind=dense
+  run short_independent $short $ffn.expert_init=independent
+  run short_warmup $short $ffn.expert_init=copied train.dense_warmup=5%
   run small_dense $ffn.kind=dense
-  run small_independent $ffn.expert_init=independent train.steps=100
-  run small_warmup $ffn.expert_init=copied train.dense_warmup=5% train.steps=100
 )
 wait $!
-"$venv/bin/python" scripts/results_table.py runs small_dense small_causal small_prefix small_warmup small_independent
+"$venv/bin/python" scripts/results_table.py runs small_dense small_causal \
+  short_dense short_causal short_prefix short_warmup short_independent

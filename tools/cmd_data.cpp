@@ -1,4 +1,4 @@
-// lorikeet data: tokenizer, tokenize, inspect.
+// lorikeet data: tokenizer, tokenize, inspect; `batch` is in cmd_data_batch.cpp.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -227,6 +227,7 @@ void add_data_command(CLI::App& app) {
   add_tokenizer(*data);
   add_tokenize(*data);
   add_inspect(*data);
+  add_data_batch(*data);
 }
 
 }  // namespace lorikeet

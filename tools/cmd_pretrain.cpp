@@ -1,6 +1,7 @@
 // lorikeet pretrain: trains the run that a configuration describes.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -9,14 +10,19 @@
 #include "lorikeet/analysis/plan.h"
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
-#include "lorikeet/core/log.h"
 #include "lorikeet/core/version.h"
+#include "lorikeet/parallel/launch.h"
 #include "lorikeet/train/trainer.h"
 #include "tools/commands.h"
+#include "tools/ranks.h"
 
 namespace lorikeet {
 
 namespace {
+
+ExitCode exit_code(RunState state) {
+  return state == RunState::kDiverged ? ExitCode::kDiverged : ExitCode::kPreempted;
+}
 
 struct PretrainOptions {
   std::string config;
@@ -25,13 +31,30 @@ struct PretrainOptions {
   bool dry_run = false, print_config = false;
 };
 
+/// Sets up and runs.
+RunResult run(std::unique_ptr<Trainer>& trainer, const RunConfig& config,
+              const TrainerOptions& options) {
+  try {
+    trainer = std::make_unique<Trainer>(config, options);
+    return trainer->run();
+  } catch (...) {
+    if (!options.world) throw;
+    leave_failed(*options.world);
+  }
+}
+
 void train(const RunConfig& config, TrainerOptions options) {
   options.code_version = commit();
-  Trainer trainer(config, options);
-  const RunResult result = trainer.run();
-  const std::string& folder = trainer.folder();
+  options.world = meet_ranks(read_launch_environment(), config);
+  const bool is_first = !options.world || options.world->is_first();
+  std::unique_ptr<Trainer> trainer;
+  const RunResult result = run(trainer, config, options);
+  if (options.world) options.world->part(std::chrono::seconds(30));
+  const std::string& folder = trainer->folder();
+  if (!is_first && result.state == RunState::kFinished) return;
+  if (!is_first) throw Error(exit_code(result.state), "");  // the first rank says why
   if (result.state == RunState::kPreempted) {
-    const int64_t step = trainer.state().step;
+    const int64_t step = trainer->state().step;
     throw Error(ExitCode::kPreempted,
                 step == 0
                     ? "stopped by request before the first step"

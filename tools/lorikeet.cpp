@@ -2,11 +2,8 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
-#include <exception>
-#include <iostream>
+#include <cstdlib>
 #include <limits>
-#include <new>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,26 +11,12 @@
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/nearest.h"
 #include "lorikeet/core/version.h"
+#include "lorikeet/ops/processor_level.h"
 #include "tools/commands.h"
+#include "tools/report.h"
 
 namespace lorikeet {
 namespace {
-
-// A message of several problems has a line for each; every one is an `error:` line, for greps.
-int report(ExitCode code, const std::string& message, std::string_view hint = "") {
-  std::cout.flush();
-  std::istringstream lines(message);
-  for (std::string line; std::getline(lines, line);) std::cerr << "error: " << line << '\n';
-  if (!hint.empty()) std::cerr << "hint: " << hint << '\n';
-  return static_cast<int>(code);
-}
-
-// A defect of ours. LibTorch appends a C++ backtrace to its messages: shown on request only.
-int report_internal(std::string_view what, bool is_verbose) {
-  if (!is_verbose) what = what.substr(0, what.find('\n'));
-  return report(ExitCode::kInternal, fmt::format("internal: {}", what),
-                is_verbose ? "" : "run it again with --verbose for the details");
-}
 
 // The deepest sub-command that was named: an error is about its options.
 const CLI::App& deepest(const CLI::App& app) {
@@ -98,6 +81,15 @@ void keep_freed_memory() {
   ::mallopt(M_TOP_PAD, 64 << 20);
 }
 
+// Before anything is computed or written.
+void check_processor_level() {
+  const std::string problem = ops::processor_level_problem();
+  if (problem.empty()) return;
+  throw Error(ExitCode::kUsage,
+              fmt::format("LORIKEET_CPU is '{}': {}", std::getenv("LORIKEET_CPU"), problem),
+              "unset it for the best that this processor has");
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"Lorikeet trains language models whose feed-forward layers are merged experts.",
                "lorikeet"};
@@ -108,19 +100,15 @@ int run(int argc, char** argv) {
   app.fallthrough();  // `lorikeet score --verbose ...` too
   add_commands(app);
   try {
+    check_processor_level();
     app.parse(argc, argv);
     return static_cast<int>(ExitCode::kOk);
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
     return report_usage(app, error);
-  } catch (const Error& error) {
-    return report(error.code(), error.what(), error.hint());
-  } catch (const std::bad_alloc&) {
-    return report(ExitCode::kInternal, "out of memory",
-                  "a smaller train.micro_batch or model.context_length needs less");
-  } catch (const std::exception& error) {  // c10::Error is one
-    return report_internal(error.what(), is_verbose);
+  } catch (...) {
+    return report_current_exception(is_verbose);
   }
 }
 

@@ -2,8 +2,11 @@
 #include "memory.h"
 
 #include <algorithm>
+#include <thread>
 
+#include "lorikeet/ops/cross_entropy.h"
 #include "lorikeet/ops/merged_ffn.h"
+#include "lorikeet/ops/workspace.h"
 
 namespace lorikeet {
 
@@ -15,23 +18,35 @@ int64_t compute_bytes(const RunConfig& config) {
   return config.train.precision == Precision::kBf16 ? 2 : kFloat;
 }
 
+/// Whether feed-forward layers are computed by the CPU's tiled operator: where the plan is for a
+/// CPU by name. `auto` may be any device, and this machine need not be the one that trains.
+bool is_tiled(const RunConfig& config) {
+  return config.train.device == DeviceChoice::kCpu &&
+         config.model.feed_forward.kernel == Kernel::kAuto;
+}
+
 /// What the graph keeps for one token, by the parts that activation checkpointing can rebuild.
 struct LayerActivations {
   int64_t kept = 0;
   int64_t rebuilt = 0;  ///< in backward, one layer at a time
 };
 
-/// From the operators as they are written (src/model, src/ops): a norm keeps its fp32 input and
-/// scaled input; attention its input, q, k, v before and after RoPE, and its output; a dense layer
-/// its input, gate, up, silu(gate) and their product; a merged one its input alone. A part that is
-/// rebuilt keeps its input alone.
+/// From the operators as they are written (src/model, src/ops): a norm keeps its input, by the
+/// reference kernel in fp32 and once more scaled; attention its input, q and k before a norm of
+/// theirs and after RoPE, v, its output and a number a head; a dense layer its input, gate, up,
+/// silu(gate) and their product; a merged one its input alone; either in its tiled form its input,
+/// gate and up. A part that is rebuilt keeps its input alone.
 LayerActivations activation_bytes_per_token(const RunConfig& config) {
   const ModelConfig& model = config.model;
   const int64_t D = model.hidden_size, bytes = compute_bytes(config);
   const int64_t q = model.num_heads * model.head_size(), kv = model.kv_heads() * model.head_size();
-  const int64_t norm = 2 * D * kFloat, input = bytes * D;
-  const int64_t attention = norm + bytes * (D + 2 * q + 3 * kv + 2 * q) + 2 * kFloat * (q + kv);
-  const int64_t feed_forward = norm + bytes * (model.is_merged() ? D : D + 4 * model.ffn_size);
+  const bool is_reference = model.feed_forward.kernel == Kernel::kReference;
+  const int64_t norm = is_reference ? 2 * D * kFloat : bytes * D, input = bytes * D;
+  const int64_t unnormed = model.qk_norm != QkNorm::kNone ? bytes * (q + kv) : 0;
+  const int64_t attention =
+      norm + unnormed + bytes * (D + 2 * q + 2 * kv) + kFloat * model.num_heads;
+  const int64_t products = is_tiled(config) ? 2 : model.is_merged() ? 0 : 4;
+  const int64_t feed_forward = norm + bytes * (D + products * model.ffn_size);
   switch (config.train.activation_checkpointing) {
     case ActivationCheckpointing::kNone:
       return {attention + feed_forward, 0};
@@ -85,6 +100,35 @@ void add_merge_workspace(const RunConfig& config, MemoryPlan& memory) {
   memory.expert_gradients = E * expert * kFloat;
 }
 
+/// What the tiled operator's workspace stays below. Experts are merged from their fp32 masters.
+void add_tiled_workspace(const RunConfig& config, MemoryPlan& memory) {
+  const ModelConfig& model = config.model;
+  const int64_t D = model.hidden_size, F = model.ffn_size;
+  const int64_t E = model.is_merged() ? model.feed_forward.num_experts : 1;
+  const int64_t threads =
+      config.train.threads > 0 ? config.train.threads : std::thread::hardware_concurrency();
+  memory.merge_workspace = ops::tiled_workspace_bound(
+      config.train.micro_batch * model.context_length, D, F, E, kFloat, threads);
+  memory.expert_gradients = 3 * E * D * F * kFloat;
+}
+
+/// bf16 copies of attention's weights and the head's, and of a dense layer's that is not tiled;
+/// experts are merged from their masters.
+int64_t copy_bytes(const RunConfig& config, const ParameterCount& parameters) {
+  if (config.train.precision != Precision::kBf16) return 0;
+  const int64_t head = config.model.vocab_size * config.model.hidden_size;
+  return 2 * (parameters.attention + head + (is_tiled(config) ? 0 : parameters.feed_forward));
+}
+
+/// Logits and their gradient: of all tokens by the reference kernel, else of a chunk of them, in
+/// place where the loops of the CPU take them.
+int64_t logit_bytes(const RunConfig& config, int64_t tokens) {
+  const int64_t V = config.model.vocab_size, bytes = compute_bytes(config);
+  const bool is_reference = config.model.feed_forward.kernel == Kernel::kReference;
+  const int64_t rows = is_reference ? tokens : std::min(tokens, ops::cross_entropy_chunk(V));
+  return rows * V * (is_tiled(config) ? bytes : 2 * kFloat + bytes);
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters) {
@@ -99,11 +143,15 @@ MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters
   memory.parameters = held(total * kFloat, 3);
   memory.gradients = held(total * kFloat, 2);
   memory.optimizer = held(2 * total * kFloat, 1);
-  memory.compute_copies = config.train.precision == Precision::kBf16 ? total * 2 : 0;
+  memory.compute_copies = copy_bytes(config, parameters);
   memory.activations = tokens * config.model.num_layers * layer.kept;
   memory.recomputed = tokens * layer.rebuilt;
-  memory.logits = tokens * config.model.vocab_size * (2 * kFloat + compute_bytes(config));
-  if (config.model.is_merged()) add_merge_workspace(config, memory);
+  memory.logits = logit_bytes(config, tokens);
+  if (is_tiled(config)) {
+    add_tiled_workspace(config, memory);
+  } else if (config.model.is_merged()) {
+    add_merge_workspace(config, memory);
+  }
   return memory;
 }
 

@@ -8,9 +8,13 @@
 #include <chrono>
 #include <functional>
 #include <limits>
+#include <optional>
 
+#include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/ops/merged_ffn.h"
+#include "lorikeet/ops/micro_kernel.h"
+#include "lorikeet/ops/workspace.h"
 
 namespace lorikeet {
 
@@ -18,11 +22,28 @@ namespace {
 
 using torch::Tensor;
 
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+double milliseconds(const torch::Device& device, const std::function<void()>& work) {
+  const auto wait = [&] {
+    if (device.is_cuda()) torch::cuda::synchronize();
+  };
+  wait();
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  wait();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
 /// A layer with its input, ready to be run again and again.
 class Candidate {
  public:
-  Candidate(const MergedFfnShape& shape, const std::string& form, int64_t E)
-      : timing{shape, form, E, kNever, kNever, 0, 0}, is_reference_(form == "reference") {
+  Candidate(const MergedFfnShape& shape, const std::string& form, int64_t E,
+            const torch::Device& device)
+      : timing{shape, form, E, kNever, kNever, 0, 0},
+        is_reference_(form == "reference"),
+        is_batched_(form == "batched") {
     const int64_t N = shape.tokens, D = shape.hidden_size, F = shape.ffn_size;
     const int64_t T = form == "dense" ? N : shape.segment_length;
     for (int64_t row = 0; row < N; row += T) offsets_.push_back(row);
@@ -36,43 +57,62 @@ class Candidate {
     for (const auto& size : {std::vector<int64_t>{E, F, D}, {E, F, D}, {E, D, F}}) {
       inputs_.push_back((torch::randn(size) * 0.02).to(experts));
     }
-    for (Tensor& input : inputs_) input.requires_grad_();
+    dy_ND_ = dy_ND_.to(device);
+    for (Tensor& input : inputs_) input = input.to(device).requires_grad_();
     if (E == 1) inputs_[1].requires_grad_(false);  // a dense layer has no router
   }
 
   void measure() {
-    timing.forward_ms = std::min(timing.forward_ms, milliseconds([&] {
+    std::optional<ops::WithBatchedProducts> batched;
+    if (is_batched_) batched.emplace();
+    timing.forward_ms = std::min(timing.forward_ms, milliseconds(dy_ND_.device(), [&] {
                                    const torch::NoGradGuard no_graph;
                                    apply();
                                  }));
-    timing.ms = std::min(timing.ms, milliseconds([&] { apply().backward(dy_ND_); }));
+    timing.ms =
+        std::min(timing.ms, milliseconds(dy_ND_.device(), [&] { apply().backward(dy_ND_); }));
     for (Tensor& input : inputs_) input.mutable_grad() = Tensor();
     if (is_reference_) return;
     timing.workspace_bytes =
-        std::max({timing.workspace_bytes, ops::merged_ffn_workspace_bytes(/*backward=*/false),
-                  ops::merged_ffn_workspace_bytes(/*backward=*/true)});
+        std::max({timing.workspace_bytes, ops::tiled_workspace_bytes(/*backward=*/false),
+                  ops::tiled_workspace_bytes(/*backward=*/true)});
   }
 
   MergedFfnTiming timing;
 
  private:
-  static constexpr double kNever = std::numeric_limits<double>::infinity();
-
   Tensor apply() const {
     return ops::merged_ffn(inputs_[0], offsets_, inputs_[1], inputs_[2], inputs_[3], inputs_[4],
                            is_reference_);
   }
-  static double milliseconds(const std::function<void()>& work) {
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-        .count();
-  }
-
-  bool is_reference_;
+  bool is_reference_, is_batched_;
   std::vector<int64_t> offsets_;
   Tensor dy_ND_;
   std::vector<Tensor> inputs_;  // x, routing, gate, up, down
+};
+
+/// The micro-kernel alone, as a form: the time it would take for a dense layer's FLOPs.
+class Peak {
+ public:
+  Peak(const MergedFfnShape& shape, double flops)
+      : timing{shape, "peak", 1, kNever, kNever, 0, 0},
+        flops_(flops),
+        dtype_(shape.dtype == "fp32" ? torch::kFloat : torch::kBFloat16) {}
+
+  void measure() {
+    constexpr int64_t kRepetitions = 1000;  // some 30 ms
+    const double rate = ops::measure_micro_kernel(dtype_, kRepetitions);
+    if (rate == 0) return;
+    timing.ms = std::min(timing.ms, 1e3 * flops_ / rate);
+    timing.forward_ms = timing.ms / 3;  // 6 of 18 N D F
+  }
+  bool exists() const { return timing.ms < kNever; }
+
+  MergedFfnTiming timing;
+
+ private:
+  double flops_;
+  torch::ScalarType dtype_;
 };
 
 void require(const MergedFfnShape& shape) {
@@ -86,60 +126,62 @@ void require(const MergedFfnShape& shape) {
   }
 }
 
+torch::Device device_of(const std::string& name) {
+  if (name == "cpu") return torch::kCPU;
+  if (name != "cuda") {
+    throw Error(ExitCode::kUsage, fmt::format("bench merged-ffn: no device '{}'", name),
+                "cpu or cuda");
+  }
+  std::string why_not;
+  if (load_cuda_backend(&why_not) && torch::cuda::is_available()) return {torch::kCUDA, 0};
+  throw Error(ExitCode::kUsage,
+              fmt::format("bench merged-ffn: device cuda is not available here: {}", why_not),
+              "use --device cpu");
+}
+
 }  // namespace
 
 std::vector<MergedFfnTiming> run(const MergedFfnBench& bench) {
   std::vector<MergedFfnTiming> timings;
+  const torch::Device device = device_of(bench.device);
   for (const MergedFfnShape& shape : bench.shapes) {
     require(shape);
     std::vector<Candidate> candidates;
-    candidates.emplace_back(shape, "dense", 1);
+    candidates.emplace_back(shape, "dense", 1, device);
     for (const int64_t E : bench.experts) {
-      candidates.emplace_back(shape, "merged", E);
-      if (bench.with_reference) candidates.emplace_back(shape, "reference", E);
+      candidates.emplace_back(shape, "merged", E, device);
+      if (device.is_cuda()) candidates.emplace_back(shape, "batched", E, device);
+      if (bench.with_reference) candidates.emplace_back(shape, "reference", E, device);
     }
     // The first round, which also compiles micro-kernels, doesn't lose against later ones: best of.
-    for (int64_t i = 0; i <= bench.repetitions; ++i) {
-      for (Candidate& candidate : candidates) candidate.measure();
-    }
     const double flops = 18.0 * static_cast<double>(shape.tokens * shape.hidden_size) *
                          static_cast<double>(shape.ffn_size);
-    for (Candidate& candidate : candidates) {
-      candidate.timing.gflops = flops / candidate.timing.ms / 1e6;
-      candidate.timing.over_dense = candidate.timing.ms / candidates.front().timing.ms;
-      timings.push_back(candidate.timing);
+    Peak peak(shape, flops);
+    for (int64_t i = 0; i <= bench.repetitions; ++i) {
+      if (device.is_cpu()) peak.measure();
+      for (Candidate& candidate : candidates) candidate.measure();
     }
+    const auto add = [&](MergedFfnTiming timing) {
+      timing.gflops = flops / timing.ms / 1e6;
+      timing.over_dense = timing.ms / candidates.front().timing.ms;
+      timings.push_back(timing);
+    };
+    if (peak.exists()) add(peak.timing);
+    for (const Candidate& candidate : candidates) add(candidate.timing);
   }
   return timings;
 }
 
-std::string to_table(const std::vector<MergedFfnTiming>& timings) {
-  std::string table = fmt::format(
-      "{:>5} {:>6} {:>7} {:>5} {:>6} {:>10} {:>3} {:>9} {:>9} {:>8} {:>7} {:>7}\n", "D", "F",
-      "tokens", "T", "dtype", "form", "E", "fwd ms", "f+b ms", "GFLOP/s", "/dense", "MB");
-  for (const MergedFfnTiming& t : timings) {
-    table += fmt::format(
-        "{:>5} {:>6} {:>7} {:>5} {:>6} {:>10} {:>3} {:>9.1f} {:>9.1f} {:>8.0f} {:>7.2f} {:>7}\n",
-        t.shape.hidden_size, t.shape.ffn_size, t.shape.tokens, t.shape.segment_length,
-        t.shape.dtype, t.form, t.num_experts, t.forward_ms, t.ms, t.gflops, t.over_dense,
-        t.form == "reference" ? "" : fmt::format("{:.1f}", t.workspace_bytes / 1e6));
+std::vector<MergedFfnShape> merged_ffn_sweep(const MergedFfnShape& at) {
+  std::vector<MergedFfnShape> shapes;
+  for (int64_t T = 64; T <= 1024; T *= 2) {
+    shapes.push_back({at.hidden_size, at.ffn_size, at.tokens, T, at.dtype});
   }
-  return table;
-}
-
-std::string to_json_lines(const std::vector<MergedFfnTiming>& timings) {
-  std::string lines;
-  for (const MergedFfnTiming& t : timings) {
-    lines += fmt::format(
-        "{{\"hidden_size\": {}, \"ffn_size\": {}, \"tokens\": {}, \"segment_length\": {}, "
-        "\"dtype\": \"{}\", \"form\": \"{}\", \"num_experts\": {}, \"forward_ms\": {:.3f}, "
-        "\"forward_backward_ms\": {:.3f}, \"dense_gflops\": {:.1f}, \"over_dense\": {:.4f}, "
-        "\"workspace_bytes\": {}}}\n",
-        t.shape.hidden_size, t.shape.ffn_size, t.shape.tokens, t.shape.segment_length,
-        t.shape.dtype, t.form, t.num_experts, t.forward_ms, t.ms, t.gflops, t.over_dense,
-        t.form == "reference" ? "null" : std::to_string(t.workspace_bytes));
+  for (int64_t N = std::max<int64_t>(1, at.tokens / 4); N <= 2 * at.tokens; N *= 2) {
+    if (N == at.tokens) continue;
+    shapes.push_back({at.hidden_size, at.ffn_size, N, at.segment_length, at.dtype});
   }
-  return lines;
+  return shapes;
 }
 
 }  // namespace lorikeet

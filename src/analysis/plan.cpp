@@ -32,6 +32,25 @@ class Table {
 
 }  // namespace
 
+namespace {
+
+/// Replicas add up with an all-reduce, shards with a reduce-scatter and gather what they lack.
+WirePlan plan_wire(const RunConfig& config, const RunPlan& plan) {
+  constexpr int64_t kFloat = 4;
+  const ParallelConfig& parallel = config.parallel;
+  const int64_t S = parallel.zero == 0 ? 1 : parallel.shard, R = plan.ranks / S;
+  const int64_t k = plan.accumulation, all = plan.parameters.total() * kFloat;
+  const auto others = [](int64_t bytes, int64_t ranks) { return bytes / ranks * (ranks - 1); };
+  WirePlan wire;
+  wire.gradients = others(all, S) * (parallel.zero >= 2 ? k : 1) + 2 * others(all / S, R);
+  // The embedding and the head are gathered once a pass: docs/parallel.md.
+  const int64_t both_passes = 2 * all - plan.parameters.embeddings * kFloat;
+  wire.parameters = others(parallel.zero == 3 ? k * both_passes : all, S);
+  return wire;
+}
+
+}  // namespace
+
 RunPlan plan_run(const RunConfig& config) {
   RunPlan plan;
   plan.parameters = count_parameters(config.model);
@@ -42,6 +61,7 @@ RunPlan plan_run(const RunConfig& config) {
   plan.tokens_per_step = tokens_per_step(config);
   const int64_t per_pass = config.train.micro_batch * plan.ranks;
   plan.accumulation = (config.train.batch_sequences + per_pass - 1) / per_pass;
+  plan.wire = plan_wire(config, plan);
   const auto steps = [&](const Period& period) {
     return period.is_never() ? 0 : period.to_steps(plan.total_steps, plan.tokens_per_step);
   };
@@ -80,7 +100,9 @@ std::string to_text(const RunPlan& plan, const RunConfig& config) {
   }
   if (plan.memory.merge_workspace > 0) {
     table.row("merged weights", gigabytes(plan.memory.merge_workspace),
-              "and their gradients, of a few segments of one layer");
+              config.train.device == DeviceChoice::kCpu
+                  ? "at most: working memory of one layer"
+                  : "and their gradients, of a few segments of one layer");
     if (plan.memory.expert_copies > 0) {
       table.row("expert copies", gigabytes(plan.memory.expert_copies), "fp32, of one layer");
     }
@@ -88,6 +110,12 @@ std::string to_text(const RunPlan& plan, const RunConfig& config) {
   }
   table.row("logits", gigabytes(plan.memory.logits), "estimate");
   table.row("total", gigabytes(plan.memory.total()));
+
+  if (plan.ranks > 1) {
+    table.section("what a rank sends in a step");
+    table.row("gradients", gigabytes(plan.wire.gradients), "fp32");
+    table.row("parameters", gigabytes(plan.wire.parameters), "fp32");
+  }
 
   table.section("batches");
   table.row("ranks", plan.ranks,

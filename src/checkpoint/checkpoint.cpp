@@ -1,104 +1,96 @@
 #include "lorikeet/checkpoint/checkpoint.h"
 
-#include <algorithm>
-#include <charconv>
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <filesystem>
+#include <sstream>
+#include <string>
+#include <utility>
 
 #include "folder.h"
+#include "local_disk.h"
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/log.h"
+#include "snapshot.h"
+#include "steps.h"
+#include "together.h"
 
 namespace lorikeet {
 namespace {
 
-namespace fs = std::filesystem;
+using checkpoint::Snapshot;
+using checkpoint::together;
 
 constexpr ExitCode kCode = ExitCode::kCheckpoint;
-constexpr std::string_view kNamePrefix = "step_";
-constexpr std::string_view kDeletedSuffix = ".tmp-delete";
 
-std::string name_of(int64_t step) { return fmt::format("{}{:08}", kNamePrefix, step); }
-
-/// The step in a name such as step_00001000.
-std::optional<int64_t> step_of(std::string_view name) {
-  if (!name.starts_with(kNamePrefix)) return std::nullopt;
-  const std::string_view digits = name.substr(kNamePrefix.size());
-  int64_t step = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  return step >= 0 && name_of(step) == name ? std::optional(step) : std::nullopt;
+/// A rank of another node must see the folder that rank 0 has made.
+void require_shared_folder(const std::string& temporary) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(temporary, ignored)) return;
+  throw Error(kCode, temporary + ": is not there, though rank 0 has made it",
+              "put `output` on a file system that all nodes share");
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw Error(kCode, fmt::format("{}: cannot be listed: {}", folder, error.message()),
-                "check that it is a folder, and its permissions");
-  }
-  return names;
-}
-
-/// The same content, dense and on the CPU. @param is_copied  also where it is so already
-CheckpointContent on_cpu(const CheckpointContent& content, bool is_copied) {
-  const torch::NoGradGuard no_grad;
-  CheckpointContent result = content;
-  for (auto& [name, tensor] : result.tensors) {
-    if (!tensor.defined()) {
-      throw Error(ExitCode::kInternal, "checkpoint: tensor '" + name + "' is undefined");
-    }
-    const bool is_ready = tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_neg();
-    if (is_ready && !is_copied) continue;
-    const auto options = tensor.options().device(torch::kCPU).requires_grad(false);
-    tensor = torch::empty(tensor.sizes(), options).copy_(tensor);
-  }
-  return result;
+/// Writes this rank's part. What waited on a local disk must still be what was put there.
+std::string write_snapshot(const std::string& folder, int rank, const Snapshot& snapshot) {
+  std::string part = checkpoint::write_part(folder, rank, snapshot.content);
+  if (snapshot.part.empty() || snapshot.part == part) return part;
+  throw Error(kCode,
+              fmt::format("what checkpoint.local held of step {} is not what was put there",
+                          snapshot.content.step),
+              "that disk is damaged: set checkpoint.local to another one");
 }
 
 }  // namespace
 
 CheckpointStore::CheckpointStore(const std::string& run_folder, const CheckpointConfig& config,
-                                 SaveRetry retry)
-    : folder_(run_folder + "/checkpoints"), keep_last_(config.keep_last), retry_(retry) {
+                                 std::shared_ptr<Exchange> ranks, SaveRetry retry)
+    : folder_(run_folder + "/checkpoints"),
+      local_(std::make_unique<checkpoint::LocalDisk>(config.local, run_folder)),
+      keep_last_(config.keep_last),
+      retry_(retry),
+      ranks_(std::move(ranks)) {
   const Period& every = config.keep_every;
   if (!every.is_never() && every.unit != Period::Unit::kSteps) {
     throw Error(ExitCode::kInternal,
                 "checkpoint: keep_every must be in steps here, not " + to_string(every));
   }
   if (!every.is_never()) keep_every_ = static_cast<int64_t>(every.value);
+  local_->clear_leftovers();
 }
 
 CheckpointStore::~CheckpointStore() { wait(); }
 
-std::string CheckpointStore::path_of(int64_t step) const { return folder_ + "/" + name_of(step); }
+std::string CheckpointStore::path_of(int64_t step) const {
+  return folder_ + "/" + checkpoint::name_of(step);
+}
 
 void CheckpointStore::save(const CheckpointContent& content) {
   wait();
-  save_with_retries(on_cpu(content, /*is_copied=*/false));
+  save_with_retries(checkpoint::take_snapshot(content, /*is_copied=*/false));
 }
 
 void CheckpointStore::save_in_background(const CheckpointContent& content) {
   wait();
-  CheckpointContent snapshot = on_cpu(content, /*is_copied=*/true);
+  Snapshot snapshot = checkpoint::take_snapshot(content, /*is_copied=*/true);
   {
     const std::lock_guard lock(mutex_);
     is_saving_ = true;
   }
-  worker_ = std::thread([this, snapshot = std::move(snapshot)] {
+  worker_ = std::thread([this, snapshot = std::move(snapshot)]() mutable {
     std::optional<Error> error;
     try {
+      local_->put(snapshot, ranks_->rank());
       save_with_retries(snapshot);
     } catch (const Error& caught) {
       error = caught;
     } catch (const std::exception& caught) {  // LibTorch's, out of memory
-      error = Error(kCode, fmt::format("{}: {}", path_of(snapshot.step), caught.what()));
+      error = Error(kCode, fmt::format("{}: {}", path_of(snapshot.content.step), caught.what()));
     }
-    if (error) {
-      log_error("the checkpoint of step {} was not saved, training goes on: {}", snapshot.step,
-                error->what());
+    if (error && ranks_->rank() == 0) {
+      log_error("the checkpoint of step {} was not saved, training goes on: {}",
+                snapshot.content.step, error->what());
     }
     const std::lock_guard lock(mutex_);
     error_ = std::move(error);
@@ -120,63 +112,67 @@ std::optional<Error> CheckpointStore::take_error() {
   return std::exchange(error_, std::nullopt);
 }
 
-void CheckpointStore::save_with_retries(const CheckpointContent& cpu_content) {
+void CheckpointStore::save_with_retries(const Snapshot& snapshot) {
   for (int attempt = 1;; ++attempt) {
     try {
-      return save_once(cpu_content);
+      return save_once(snapshot);
     } catch (const Error& error) {
+      // Every rank has the same error, and so the same number of attempts.
       if (error.code() != kCode || attempt >= retry_.attempts) throw;
-      log_warning(
-          "saving the checkpoint of step {} failed (attempt {} of {}), trying again in {} s: {}",
-          cpu_content.step, attempt, retry_.attempts, retry_.pause_seconds, error.what());
+      if (ranks_->rank() == 0) {
+        log_warning(
+            "saving the checkpoint of step {} failed (attempt {} of {}), trying again in {} s: {}",
+            snapshot.content.step, attempt, retry_.attempts, retry_.pause_seconds, error.what());
+      }
     }
     std::this_thread::sleep_for(std::chrono::duration<double>(retry_.pause_seconds));
   }
 }
 
-void CheckpointStore::save_once(const CheckpointContent& cpu_content) {
-  const std::string path = path_of(cpu_content.step);
-  const uint64_t needed = checkpoint::bytes_needed(cpu_content);
-  clear_leftovers();
-  const uint64_t free = free_disk_bytes(folder_, kCode);
-  if (free < needed) {
-    throw Error(kCode,
-                fmt::format("{}: the checkpoint needs {} bytes, but the disk has {} left", path,
-                            with_separators(static_cast<int64_t>(needed)),
-                            with_separators(static_cast<int64_t>(free))),
-                "make room on that disk, or keep fewer checkpoints (checkpoint.keep_last)");
+/// All ranks go from one stage to the next together, or none does.
+void CheckpointStore::save_once(const Snapshot& snapshot) {
+  const CheckpointContent& content = snapshot.content;
+  const std::string path = path_of(content.step), temporary = path + ".tmp";
+  const bool is_first = ranks_->rank() == 0;
+  const auto stage = [&](const char* name) {
+    return fmt::format("saving step {}: {}", content.step, name);
+  };
+
+  uint64_t needed = 0;
+  for (const std::string& bytes : together(*ranks_, stage("snapshot"), [&] {
+         if (snapshot.failure) std::rethrow_exception(snapshot.failure);
+         return std::to_string(checkpoint::bytes_needed(content));
+       })) {
+    needed += std::stoull(bytes);
   }
+  std::optional<AtomicFolder> folder;  // rank 0's; gone again with whatever is thrown
+  together(*ranks_, stage("folder"), [&] {
+    if (!is_first) return "";
+    checkpoint::clear_leftovers(folder_);
+    checkpoint::require_space(path, needed);
+    folder.emplace(path, ExistingFolder::kReplace, kCode);
+    return "";
+  });
   try {
-    checkpoint::write_folder(path, cpu_content);
+    const std::vector<std::string> parts = together(*ranks_, stage("tensors"), [&] {
+      require_shared_folder(temporary);
+      return write_snapshot(temporary, ranks_->rank(), snapshot);
+    });
+    together(*ranks_, stage("manifest"), [&] {
+      if (is_first) checkpoint::write_manifest(*folder, content, parts);
+      return "";
+    });
   } catch (const Error& error) {
     throw Error(error.code(),
                 fmt::format("{} (the checkpoint needs {} bytes)", error.what(),
                             with_separators(static_cast<int64_t>(needed))),
                 error.hint());
   }
+  if (!is_first) return;
   try {
-    apply_retention(cpu_content.step);
+    apply_retention(content.step);
   } catch (const Error& error) {  // the checkpoint itself is safe
     log_warning("old checkpoints are not deleted: {}", error.what());
-  }
-}
-
-void CheckpointStore::clear_leftovers() const {
-  for (const std::string& name : names_in(folder_)) {
-    const std::string path = folder_ + "/" + name;
-    const fs::path stem = fs::path(name).stem();
-    if (!step_of(stem.string())) continue;
-    const std::string suffix = fs::path(name).extension().string();
-    std::error_code ignored;
-    const std::string whole = folder_ + "/" + stem.string();
-    if (suffix == ".old" && !fs::exists(whole, ignored)) fs::rename(path, whole, ignored);
-    if (suffix == kDeletedSuffix || suffix == ".old") fs::remove_all(path, ignored);
-    if (suffix != ".tmp") continue;
-    try {  // takes the lock, so that a living writer's folder stays, and clears it at its end
-      const AtomicFolder leftover(whole, ExistingFolder::kReplace, kCode);
-    } catch (const Error& error) {
-      log_debug("{}", error.what());
-    }
   }
 }
 
@@ -189,61 +185,51 @@ void CheckpointStore::apply_retention(int64_t newest) const {
     if (kept < keep_last_ || step == newest) {
       ++kept;
     } else if (!is_milestone) {
-      remove(step);
+      checkpoint::remove_step(folder_, step);
     }
   }
 }
 
-void CheckpointStore::remove(int64_t step) const {
-  // Renamed first: a folder that is half deleted must not look like a checkpoint.
-  const std::string path = path_of(step);
-  const std::string deleted = path + std::string(kDeletedSuffix);
-  std::error_code error;
-  fs::remove_all(deleted, error);
-  fs::rename(path, deleted, error);
-  if (!error) {
-    fsync_folder(folder_, kCode);
-    fs::remove_all(deleted, error);
-  }
-  if (error) log_warning("{}: cannot be deleted: {}", path, error.message());
-}
-
 void CheckpointStore::discard_after(int64_t step) {
   wait();
+  if (ranks_->rank() != 0) return;
   for (const int64_t later : list()) {
-    if (later > step) remove(later);
+    if (later > step) checkpoint::remove_step(folder_, later);
   }
 }
 
-std::vector<int64_t> CheckpointStore::list() const {
-  std::vector<int64_t> steps;
-  for (const std::string& name : names_in(folder_)) {
-    if (const auto step = step_of(name)) steps.push_back(*step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  return steps;
+std::vector<int64_t> CheckpointStore::list() const { return checkpoint::list_steps(folder_); }
+
+CheckpointContent CheckpointStore::load(const std::string& path, const PieceFilter& is_wanted) {
+  return checkpoint::read_folder(path, is_wanted);
 }
 
-CheckpointContent CheckpointStore::load(const std::string& path) {
-  return checkpoint::read_folder(path);
-}
-
-CheckpointContent CheckpointStore::load(int64_t step) const {
-  CheckpointContent content = load(path_of(step));
+CheckpointContent CheckpointStore::load(int64_t step, const PieceFilter& is_wanted) const {
+  CheckpointContent content = load(path_of(step), is_wanted);
   if (content.step == step) return content;
   throw Error(kCode,
               fmt::format("{}: holds step {}, its name says {}", path_of(step), content.step, step),
-              "give the folder the name " + name_of(content.step));
+              "give the folder the name " + checkpoint::name_of(content.step));
 }
 
-std::optional<CheckpointContent> CheckpointStore::load_newest() {
+std::optional<CheckpointContent> CheckpointStore::load_newest(const PieceFilter& is_wanted) {
   wait();
-  for (const int64_t step : list()) {
+  const bool is_first = ranks_->rank() == 0;
+  // A network file system may show the ranks different lists for a while.
+  std::istringstream steps(together(*ranks_, "listing the checkpoints", [&] {
+                             return is_first ? fmt::format("{}", fmt::join(list(), " ")) : "";
+                           }).front());
+  for (int64_t step; steps >> step;) {
+    std::optional<CheckpointContent> content;
     try {
-      return load(step);
+      together(*ranks_, fmt::format("loading step {}", step), [&] {
+        content = load(step, is_wanted);
+        return "";
+      });
+      return content;
     } catch (const Error& error) {
       if (error.code() != kCode) throw;
-      if (!warned_.insert(path_of(step)).second) continue;
+      if (!warned_.insert(path_of(step)).second || !is_first) continue;
       log_warning("the checkpoint of step {} is passed over: {}", step, error.what());
     }
   }

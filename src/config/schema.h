@@ -15,6 +15,7 @@ inline const Units kRecurring = {
     {Period::Unit::kSteps, Period::Unit::kTokens, Period::Unit::kSeconds, Period::Unit::kNever}};
 inline const Units kRecurringSteps = {
     {Period::Unit::kSteps, Period::Unit::kTokens, Period::Unit::kNever}};
+inline const Units kDuration = {{Period::Unit::kSeconds}};
 inline constexpr int64_t kMostSequences = 1 << 24;
 inline constexpr int64_t kMostSteps = 1'000'000'000'000;
 inline constexpr int64_t kMostTokens = 1'000'000'000'000'000;
@@ -92,6 +93,10 @@ void describe(Visitor& v, CheckpointConfig& c) {
   v.field("keep_last", c.keep_last, Whole{1, 1'000'000}, "Newest checkpoints that are kept.");
   v.field("keep_every", c.keep_every, schema::kRecurringSteps,
           "Checkpoints at multiples of this are kept for good.");
+  v.field(
+      "local", c.local, Text{.what = "a folder"},
+      "A fast disk of each node: what is saved during the run waits there, not in memory, while "
+      "it is copied to the run's folder.");
 }
 
 template <class Visitor>
@@ -107,6 +112,9 @@ void describe(Visitor& v, LogConfig& c) {
   v.field("tensorboard", c.tensorboard, Any{}, "Also write TensorBoard event files.");
   v.field("peak_flops", c.peak_flops, Real{.max = 1e21, .min_allowed = false, .zero_word = "auto"},
           "FLOP/s of one device, for the model FLOPs utilisation; `auto`: measured at start.");
+  v.field("trace_first", c.trace_first, Whole{1, schema::kMostSteps, "never"},
+          "First step of which a trace is kept: trace_rank_NNNNN.json, for ui.perfetto.dev.");
+  v.field("trace_steps", c.trace_steps, Whole{1, 1000}, "How many steps are traced.");
 }
 
 template <class Visitor>
@@ -130,6 +138,8 @@ void describe(Visitor& v, ParallelConfig& c) {
   v.field("slice", c.slice, Whole{1, 1},
           "Ranks among which every expert's width is cut; only 1 for now. "
           "Ranks = replicate x shard x slice.");
+  v.field("timeout", c.timeout, schema::kDuration,
+          "A collective that lasts longer means that a rank is stuck: the process ends with 6.");
 }
 
 template <class Visitor>

@@ -38,7 +38,8 @@ void describe(Visitor& v, FeedForwardConfig& c) {
   v.field("router_init_std", c.router_init_std, Real{.max = 100},
           "Standard deviation of the router's initial weights.");
   v.field("kernel", c.kernel, Any{},
-          "The merged feed-forward's implementation: the fastest there is, or the plain one.");
+          "The implementation of layers and loss: the fastest there is, or the "
+          "plain one.");
   v.section("smear", c.smear,
             "Options of SMEAR, for `routing: sequence`; all off is the plain form.");
 }

@@ -11,6 +11,7 @@ constexpr char kLibrary[] = "liblorikeet_cuda.so";
 
 struct LoadResult {
   bool is_loaded = false;
+  void* library = nullptr;
   std::string why_not;
   CudaBackend backend;
 };
@@ -54,6 +55,7 @@ LoadResult load() {
     return result;
   }
   result.is_loaded = true;
+  result.library = library;
   return result;
 }
 
@@ -71,5 +73,10 @@ bool load_cuda_backend(std::string* why_not) {
 }
 
 const CudaBackend& cuda_backend() { return loaded_once().backend; }
+
+void* cuda_symbol(const char* name) {
+  void* library = loaded_once().library;
+  return library ? dlsym(library, name) : nullptr;
+}
 
 }  // namespace lorikeet

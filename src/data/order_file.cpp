@@ -10,17 +10,18 @@ namespace lorikeet {
 namespace {
 
 constexpr char kMagic[9] = "LKORDER\n";
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 
 struct Header {
   char magic[8];
   uint64_t version;
   uint64_t fingerprint;  ///< of the dataset
-  uint64_t count;
+  uint64_t count;        ///< documents in order
+  uint64_t num_dropped;  ///< documents behind them that are left out
   uint64_t documents_checksum;
-  uint64_t header_checksum;  ///< hash64 of the 40 bytes before it
+  uint64_t header_checksum;  ///< hash64 of the 48 bytes before it
 };
-static_assert(sizeof(Header) == 48);
+static_assert(sizeof(Header) == 56);
 
 uint64_t header_checksum(const Header& header) {
   return hash64(&header, sizeof header - sizeof(uint64_t));
@@ -52,10 +53,10 @@ Header read_header(const MappedFile& file, const Dataset& dataset) {
                                     to_hex(dataset.fingerprint())));
   }
   const uint64_t available = file.size() - sizeof header;
-  if (available % sizeof(DocumentNumber) != 0 ||
-      available / sizeof(DocumentNumber) != header.count) {
+  const uint64_t expected = header.count + header.num_dropped;
+  if (available % sizeof(DocumentNumber) != 0 || available / sizeof(DocumentNumber) != expected) {
     refuse(file.path(), fmt::format("documents: expected {} numbers of {} bytes, found {} bytes",
-                                    header.count, sizeof(DocumentNumber), available));
+                                    expected, sizeof(DocumentNumber), available));
   }
   return header;
 }
@@ -78,35 +79,40 @@ void check_every_document_once(const std::string& path, std::span<const Document
   }
   const size_t expected = dataset.documents(Split::kTrain).size();
   if (documents.size() != expected) {
-    refuse(path,
-           fmt::format("expected all {} training documents, found {}", expected, documents.size()));
+    refuse(path, fmt::format("expected all {} training documents, in order or dropped, found {}",
+                             expected, documents.size()));
   }
 }
 
 }  // namespace
 
 void write_order_file(const std::string& path, std::span<const DocumentNumber> documents,
-                      uint64_t fingerprint) {
+                      uint64_t fingerprint, std::span<const DocumentNumber> dropped) {
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof header.magic);
   header.version = kVersion;
   header.fingerprint = fingerprint;
   header.count = documents.size();
-  header.documents_checksum = hash64(documents.data(), documents.size_bytes());
+  header.num_dropped = dropped.size();
+  Hasher64 hasher;
+  hasher.update(documents.data(), documents.size_bytes());
+  hasher.update(dropped.data(), dropped.size_bytes());
+  header.documents_checksum = hasher.digest();
   header.header_checksum = header_checksum(header);
   AtomicFile file(path, ExitCode::kData);
   file.write(&header, sizeof header);
   file.write(documents.data(), documents.size_bytes());
+  file.write(dropped.data(), dropped.size_bytes());
   file.commit();
 }
 
 std::vector<DocumentNumber> read_order_file(const std::string& path, const Dataset& dataset) {
   const MappedFile file(path, ExitCode::kData);
   const Header header = read_header(file, dataset);
-  std::vector<DocumentNumber> documents(header.count);
+  std::vector<DocumentNumber> documents(header.count + header.num_dropped);
   if (!documents.empty()) {
     std::memcpy(documents.data(), file.data() + sizeof header,
-                header.count * sizeof(DocumentNumber));
+                documents.size() * sizeof(DocumentNumber));
   }
   const uint64_t found = hash64(documents.data(), documents.size() * sizeof(DocumentNumber));
   if (found != header.documents_checksum) {
@@ -114,6 +120,7 @@ std::vector<DocumentNumber> read_order_file(const std::string& path, const Datas
                              to_hex(header.documents_checksum), to_hex(found)));
   }
   check_every_document_once(path, documents, dataset);
+  documents.resize(header.count);
   return documents;
 }
 

@@ -10,6 +10,7 @@
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/log.h"
+#include "lorikeet/core/measure.h"
 #include "lorikeet/evaluate/model_tokenizer.h"
 
 namespace lorikeet {
@@ -76,10 +77,6 @@ class Continuation {
   LanguageModel model_;
   SequenceState state_;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "lorikeet/model/merged_feed_forward.h"
+#include "tiled_dense_feed_forward.h"
 
 namespace lorikeet {
 
@@ -21,7 +22,10 @@ std::shared_ptr<FeedForward> make_feed_forward(const ModelConfig& config,
                                                const torch::TensorOptions& options) {
   switch (config.feed_forward.kind) {
     case FeedForwardKind::kDense:
-      return std::make_shared<DenseFeedForward>(config, options);
+      if (config.feed_forward.kernel == Kernel::kReference) {
+        return std::make_shared<DenseFeedForward>(config, options);
+      }
+      return std::make_shared<TiledDenseFeedForward>(config, options);
     case FeedForwardKind::kMerged:
       return std::make_shared<MergedFeedForward>(config, options);
   }

@@ -65,33 +65,42 @@ torch::Tensor initial_values(const ModelConfig& config, const torch::Tensor& par
 
 }  // namespace
 
-void initialise_parameters(LanguageModelImpl& model, int64_t seed) {
+void initialise_parameter(const ModelConfig& config, const std::string& name,
+                          torch::Tensor parameter, int64_t seed) {
   const torch::NoGradGuard no_grad;
+  TORCH_CHECK(!parameter.is_meta(), "cannot initialise ", name, " on meta");
+  parameter.copy_(initial_values(config, parameter, seed, name));
+}
+
+void initialise_parameters(LanguageModelImpl& model, int64_t seed) {
   for (auto& parameter : model.named_parameters()) {
-    TORCH_CHECK(!parameter.value().is_meta(), "cannot initialise ", parameter.key(), " on meta");
-    parameter.value().copy_(
-        initial_values(model.config(), parameter.value(), seed, parameter.key()));
+    initialise_parameter(model.config(), parameter.key(), parameter.value(), seed);
+  }
+}
+
+std::string dense_parameter_name(const std::string& name) {
+  constexpr std::string_view kExperts = ".experts.";
+  const auto at = name.find(kExperts);
+  if (at == std::string::npos) return name;
+  return name.substr(0, at) + "." + name.substr(at + kExperts.size());
+}
+
+void copy_dense_parameter(const LanguageModelImpl& dense, const ModelConfig& merged,
+                          const std::string& name, torch::Tensor parameter, int64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const auto from = dense.named_parameters();
+  if (const torch::Tensor* source = from.find(dense_parameter_name(name))) {
+    parameter.copy_(*source);  // [O, I] spreads over [E, O, I]
+  } else {
+    TORCH_CHECK(contains(name, ".router."), "the dense model has no ", dense_parameter_name(name));
+    initialise_parameter(merged, name, std::move(parameter), seed);
   }
 }
 
 void copy_dense_into_experts(const LanguageModelImpl& dense, LanguageModelImpl& merged,
                              int64_t seed) {
-  const torch::NoGradGuard no_grad;
-  const auto from = dense.named_parameters();
   for (auto& parameter : merged.named_parameters()) {
-    const std::string& name = parameter.key();
-    torch::Tensor& to = parameter.value();
-    std::string dense_name = name;
-    if (const auto at = name.find(".experts."); at != std::string::npos) {
-      dense_name.replace(at, std::string_view(".experts.").size(), ".");
-    }
-    const torch::Tensor* source = from.find(dense_name);
-    if (source != nullptr) {
-      to.copy_(*source);  // [O, I] spreads over [E, O, I]
-    } else {
-      TORCH_CHECK(contains(name, ".router."), "the dense model has no ", dense_name);
-      to.copy_(initial_values(merged.config(), to, seed, name));
-    }
+    copy_dense_parameter(dense, merged.config(), parameter.key(), parameter.value(), seed);
   }
 }
 

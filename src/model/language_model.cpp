@@ -1,5 +1,6 @@
 #include "lorikeet/model/language_model.h"
 
+#include <ATen/record_function.h>
 #include <torch/torch.h>
 
 #include "lorikeet/model/recompute.h"
@@ -7,7 +8,7 @@
 namespace lorikeet {
 
 BlockImpl::BlockImpl(const ModelConfig& config, const torch::TensorOptions& options) {
-  const auto norm = [&] { return RmsNorm(config.hidden_size, config.norm_eps, options); };
+  const auto norm = [&] { return RmsNorm(config.hidden_size, config, options); };
   input_layernorm_ = register_module("input_layernorm", norm());
   self_attn_ = register_module("self_attn", Attention(config, options));
   post_attention_layernorm_ = register_module("post_attention_layernorm", norm());
@@ -15,11 +16,13 @@ BlockImpl::BlockImpl(const ModelConfig& config, const torch::TensorOptions& opti
 }
 
 torch::Tensor BlockImpl::attend(const torch::Tensor& x_BLD, const SequenceLayout& layout) {
+  RECORD_USER_SCOPE("attention");
   return x_BLD + self_attn_(input_layernorm_(x_BLD), layout);
 }
 
 FeedForwardOutput BlockImpl::feed_forward(const torch::Tensor& x_BLD,
                                           const SequenceLayout& layout) {
+  RECORD_USER_SCOPE("feed_forward");
   FeedForwardOutput output = mlp_->forward(post_attention_layernorm_(x_BLD), layout);
   output.y_BLD = x_BLD + output.y_BLD;
   return output;
@@ -78,7 +81,7 @@ DecoderImpl::DecoderImpl(const ModelConfig& config, const torch::TensorOptions& 
     layers.emplace_back(config, options);
     list->push_back(layers.back());
   }
-  norm = register_module("norm", RmsNorm(config.hidden_size, config.norm_eps, options));
+  norm = register_module("norm", RmsNorm(config.hidden_size, config, options));
 }
 
 LanguageModelImpl::LanguageModelImpl(const ModelConfig& config, const torch::TensorOptions& options)
@@ -94,20 +97,46 @@ ModelOutput LanguageModelImpl::forward(const torch::Tensor& ids_BL,
   const auto layout = std::make_shared<const SequenceLayout>(
       make_sequence_layout(config_, ids_BL.size(0), ids_BL.size(1), documents, ids_BL.device()));
   ModelOutput output;
+  const auto before = [&](int64_t unit) {
+    if (schedule_) schedule_->before_forward(unit);
+  };
+  const auto after = [&](int64_t unit, const torch::Tensor& result) {
+    if (schedule_) schedule_->after_forward(unit, result);
+  };
+  before(0);
   torch::Tensor x_BLD = model_->embed_tokens(ids_BL).to(compute_dtype_);
+  after(0, x_BLD);
+  int64_t unit = 0;
   for (Block& block : model_->layers) {
+    before(++unit);
     FeedForwardOutput layer = block(x_BLD, layout, checkpointing_);
     x_BLD = std::move(layer.y_BLD);
+    after(unit, x_BLD);
     output.routing.push_back(std::move(layer.routing));
   }
-  output.hidden_BLD = model_->norm(x_BLD);
+  if (config_.tie_embeddings) {  // the norm belongs to the embedding's unit, which is there still
+    output.hidden_BLD = model_->norm(x_BLD);
+  } else {
+    before(++unit);
+    output.hidden_BLD = model_->norm(x_BLD);
+    after(unit, output.hidden_BLD);
+  }
   output.segments = layout->segments;
   return output;
 }
 
 torch::Tensor LanguageModelImpl::logits(const torch::Tensor& hidden) {
-  if (lm_head_) return lm_head_(hidden);
-  return torch::linear(hidden, model_->embed_tokens->weight.to(hidden.scalar_type()));
+  return torch::linear(hidden, head_weight().to(hidden.scalar_type()));
+}
+
+ops::CrossEntropy LanguageModelImpl::cross_entropy(const torch::Tensor& hidden_ND,
+                                                   const torch::Tensor& targets_N) {
+  return ops::linear_cross_entropy(hidden_ND, head_weight(), targets_N,
+                                   config_.feed_forward.kernel == Kernel::kReference);
+}
+
+const torch::Tensor& LanguageModelImpl::head_weight() const {
+  return lm_head_ ? lm_head_->weight : model_->embed_tokens->weight;
 }
 
 SequenceState LanguageModelImpl::start_sequence(GenerationRouting routing) const {

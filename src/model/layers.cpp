@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "lorikeet/ops/functions.h"
+#include "lorikeet/ops/rms_norm.h"
 
 namespace lorikeet {
 
@@ -21,11 +21,14 @@ torch::Tensor EmbeddingImpl::forward(const torch::Tensor& ids) {
   return torch::embedding(weight, ids);
 }
 
-RmsNormImpl::RmsNormImpl(int64_t size, double eps, const torch::TensorOptions& options)
-    : weight(register_parameter("weight", torch::empty({size}, options))), eps_(eps) {}
+RmsNormImpl::RmsNormImpl(int64_t size, const ModelConfig& config,
+                         const torch::TensorOptions& options)
+    : weight(register_parameter("weight", torch::empty({size}, options))),
+      eps_(config.norm_eps),
+      is_reference_(config.feed_forward.kernel == Kernel::kReference) {}
 
 torch::Tensor RmsNormImpl::forward(const torch::Tensor& x) {
-  return ops::rms_norm(x, weight, eps_);
+  return ops::rms_norm(x, weight, eps_, is_reference_);
 }
 
 }  // namespace lorikeet

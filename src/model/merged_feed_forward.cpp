@@ -4,7 +4,9 @@
 #include <ATen/OpMathType.h>
 #include <torch/torch.h>
 
+#include "lorikeet/ops/functions.h"
 #include "lorikeet/ops/merged_ffn.h"
+#include "merged_operand.h"
 
 namespace lorikeet {
 
@@ -50,11 +52,8 @@ FeedForwardOutput MergedFeedForward::forward(const torch::Tensor& x_BLD,
                                              const SequenceLayout& layout) {
   const torch::Tensor x_ND = x_BLD.reshape({-1, x_BLD.size(-1)});
   const torch::Tensor routing_GE = route(x_ND, layout);
-  const auto dtype = x_ND.scalar_type();
-  // bf16 merges straight from fp32 parameters: a copy of all experts every step is spared.
   const auto operand = [&](const torch::Tensor& weight) {
-    const bool as_is = dtype == torch::kBFloat16 && weight.scalar_type() == torch::kFloat;
-    return as_is ? weight : weight.to(dtype);
+    return merged_operand(weight, x_ND.scalar_type());
   };
   const torch::Tensor y_ND = ops::merged_ffn(
       x_ND, layout.segments.offsets, routing_GE, operand(experts_->gate), operand(experts_->up),

@@ -103,9 +103,9 @@ SequenceLayout make_sequence_layout(const ModelConfig& config, int64_t batch, in
   }
   layout.positions_L = at::cat(positions).to(device);
   layout.rope = ops::make_rope_table(layout.positions_L, config.head_size(), config.rope_theta);
-  if (!layout.attends_whole_rows()) {  // [B*L, H/2] -> [B, 1, L, H/2], to go with [B, heads, L, H]
-    for (at::Tensor* table : {&layout.rope.cos_LH, &layout.rope.sin_LH}) {
-      *table = table->view({batch, 1, length, -1});
+  if (!layout.attends_whole_rows()) {  // [B*L, H/2] -> [B, L, H/2]: each row has its own
+    for (at::Tensor* table : {&layout.rope.cos, &layout.rope.sin}) {
+      *table = table->view({batch, length, -1});
     }
   }
   return layout;

@@ -7,28 +7,6 @@ namespace lorikeet::ops {
 
 using at::Tensor;
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  const auto compute = at::toOpMathType(x.scalar_type());
-  const Tensor wide = x.to(compute);
-  const Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-  return (wide * scale * weight.to(compute)).to(x.scalar_type());
-}
-
-RopeTable make_rope_table(const Tensor& positions_L, int64_t head_size, double theta) {
-  const auto options = positions_L.options().dtype(at::kFloat);
-  const Tensor exponents = at::arange(0, head_size, 2, options) / static_cast<double>(head_size);
-  const Tensor angles = at::outer(positions_L.to(at::kFloat), at::pow(theta, -exponents));
-  return {angles.cos(), angles.sin()};
-}
-
-Tensor apply_rope(const Tensor& x, const RopeTable& table) {
-  const int64_t half = x.size(-1) / 2;
-  const auto compute = at::toOpMathType(x.scalar_type());
-  const Tensor first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
-  const Tensor cos = table.cos_LH.to(compute), sin = table.sin_LH.to(compute);
-  return at::cat({first * cos - second * sin, second * cos + first * sin}, -1).to(x.scalar_type());
-}
-
 Tensor segment_mean(const Tensor& x, at::IntArrayRef offsets) {
   const auto compute = at::toOpMathType(x.scalar_type());
   const int64_t num_segments = static_cast<int64_t>(offsets.size()) - 1;

@@ -2,15 +2,21 @@
 #include "lorikeet/ops/merged_ffn.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <atomic>
+
+#include "check_arguments.h"
 #include "cpu/level.h"
 #include "cpu/merged_ffn.h"
 #include "cpu/plan.h"
-#include "merged_ffn_reference.h"
+#include "cuda/batched.h"
+#include "cuda/geometry.h"
+#include "cuda/hook.h"
+#include "find_operator.h"
+#include "merged_reference.h"
 
 namespace lorikeet::ops {
 
@@ -25,43 +31,15 @@ void check_arguments(const Tensor& x, at::IntArrayRef offsets, const Tensor& rou
                      const Tensor& gate, const Tensor& up, const Tensor& down) {
   TORCH_CHECK(x.dim() == 2, "lorikeet::merged_ffn: x must be [N, D], not ", x.sizes());
   TORCH_CHECK(gate.dim() == 3, "lorikeet::merged_ffn: gate must be [E, F, D], not ", gate.sizes());
-  const int64_t N = x.size(0), D = x.size(1), E = gate.size(0), F = gate.size(1);
+  const int64_t D = x.size(1), E = gate.size(0), F = gate.size(1);
   TORCH_CHECK(gate.size(2) == D, "lorikeet::merged_ffn: gate ", gate.sizes(),
               " does not end with D of x ", x.sizes());
   TORCH_CHECK(up.sizes() == gate.sizes(), "lorikeet::merged_ffn: up ", up.sizes(),
               " must have the shape of gate ", gate.sizes());
   TORCH_CHECK(down.sizes() == at::IntArrayRef({E, D, F}), "lorikeet::merged_ffn: down must be [", E,
               ", ", D, ", ", F, "], not ", down.sizes());
-  TORCH_CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == N,
-              "lorikeet::merged_ffn: offsets must go from 0 to N = ", N, ", not ", offsets);
-  TORCH_CHECK(std::is_sorted(offsets.begin(), offsets.end()),
-              "lorikeet::merged_ffn: offsets must not decrease: ", offsets);
-  const int64_t G = static_cast<int64_t>(offsets.size()) - 1;
-  TORCH_CHECK(routing.sizes() == at::IntArrayRef({G, E}), "lorikeet::merged_ffn: routing must be [",
-              G, ", ", E, "], not ", routing.sizes());
-  const auto dtype = x.scalar_type();
-  TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
-              "lorikeet::merged_ffn: x must be float32, float64 or bfloat16, not ", dtype);
-  const auto experts_dtype = gate.scalar_type();
-  TORCH_CHECK((experts_dtype == dtype || (dtype == at::kBFloat16 && experts_dtype == at::kFloat)) &&
-                  up.scalar_type() == experts_dtype && down.scalar_type() == experts_dtype,
-              "lorikeet::merged_ffn: gate ", gate.scalar_type(), ", up ", up.scalar_type(),
-              " and down ", down.scalar_type(), " must have the dtype of x, ", dtype,
-              ", or all be float32 for x in bfloat16");
-  const auto routing_dtype = dtype == at::kDouble ? at::kDouble : at::kFloat;
-  TORCH_CHECK(routing.scalar_type() == routing_dtype, "lorikeet::merged_ffn: routing must be ",
-              routing_dtype, " for x ", dtype, ", not ", routing.scalar_type());
-  for (const Tensor* other : {&routing, &gate, &up, &down}) {
-    TORCH_CHECK(other->device() == x.device(), "lorikeet::merged_ffn: x is on ", x.device(),
-                " but another argument on ", other->device());
-  }
-}
-
-/// Whether the tiled form of src/ops/cpu computes these arguments. fp64 is for checking only.
-bool is_tiled(const Tensor& x, const Tensor& gate, bool reference) {
-  // Not numel(), which tensors of symbolic sizes refuse.
-  const bool has_numbers = x.size(0) > 0 && x.size(1) > 0 && gate.size(0) > 0 && gate.size(1) > 0;
-  return !reference && x.scalar_type() != at::kDouble && !x.is_cuda() && has_numbers;
+  check_merged_arguments("lorikeet::merged_ffn", x, offsets, routing,
+                         {{"gate", gate}, {"up", up}, {"down", down}});
 }
 
 Forward forward_reference(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
@@ -82,20 +60,59 @@ Forward forward_cpu(const Tensor& x, at::IntArrayRef offsets, const Tensor& rout
                                  up.contiguous(), down.contiguous(), save);
 }
 
+/// How CUDA tensors are computed.
+enum class CudaWay { reference, batched, kernels };
+
+std::atomic<bool> kernels_are_off{false};  // WithBatchedProducts
+
+CudaWay cuda_way(const Tensor& x, at::IntArrayRef offsets, const Tensor& gate) {
+  if (x.scalar_type() == at::kDouble || x.size(0) == 0) return CudaWay::reference;
+  const bool has_kernels = cuda::merged_ffn() != nullptr && !kernels_are_off &&
+                           x.scalar_type() == at::kBFloat16 &&
+                           cuda::is_supported(x.size(1), gate.size(1), gate.size(0),
+                                              static_cast<int64_t>(offsets.size()) - 1);
+  return has_kernels ? CudaWay::kernels : CudaWay::batched;
+}
+
+/// By which slabs are cut; where liblorikeet_cuda.so is not open, an A100's.
+cuda::Gpu current_gpu() {
+  return cuda::merged_ffn() != nullptr ? cuda::merged_ffn()->gpu() : cuda::known_gpus().front();
+}
+
+Forward forward_cuda(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
+                     const Tensor& gate, const Tensor& up, const Tensor& down, bool reference,
+                     bool save) {
+  check_arguments(x, offsets, routing, gate, up, down);
+  const CudaWay way = cuda_way(x, offsets, gate);
+  if (reference || way == CudaWay::reference) {
+    return forward_reference(x, offsets, routing, gate, up, down, reference, save);
+  }
+  if (way == CudaWay::batched) {
+    return cuda::batched_forward(current_gpu(), x, offsets, routing, gate, up, down, save);
+  }
+  return cuda::merged_ffn()->forward(x, offsets, routing, gate, up, down, save);
+}
+
 Forward forward_meta(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
                      const Tensor& gate, const Tensor& up, const Tensor& down, bool reference,
                      bool save) {
   check_arguments(x, offsets, routing, gate, up, down);
-  const int64_t saved =
-      save && is_tiled(x, gate, reference) ? gate.size(1) * cpu::padded_columns(offsets) : 0;
+  int64_t saved = 0;
+  if (save && is_tiled(x, gate, reference)) saved = gate.size(1) * cpu::padded_columns(offsets);
   return {at::empty_like(x, at::MemoryFormat::Contiguous), at::empty({saved}, x.options()),
           at::empty({saved}, x.options())};
 }
 
 void check_gradient(const Tensor& dy, const Tensor& x) {
-  TORCH_CHECK(dy.sizes() == x.sizes() && dy.scalar_type() == x.scalar_type(),
-              "lorikeet::merged_ffn_backward: dy ", dy.sizes(), " ", dy.scalar_type(),
-              " must be as x ", x.sizes(), " ", x.scalar_type());
+  check_result_gradient("lorikeet::merged_ffn_backward", dy, x.sizes(), x.scalar_type());
+}
+
+/// @param size  elements that forward saves of each of a and b
+void check_saved(const Tensor& a, const Tensor& b, const Tensor& x, int64_t size) {
+  for (const Tensor* saved : {&a, &b}) {
+    TORCH_CHECK(saved->numel() == size && saved->scalar_type() == x.scalar_type(),
+                "lorikeet::merged_ffn_backward: a and b must be what merged_ffn_forward saved");
+  }
 }
 
 Gradients backward_reference(const Tensor& dy, const Tensor& x, at::IntArrayRef offsets,
@@ -117,12 +134,29 @@ Gradients backward_cpu(const Tensor& dy, const Tensor& x, at::IntArrayRef offset
   }
   check_arguments(x, offsets, routing, gate, up, down);
   check_gradient(dy, x);
-  const int64_t saved = gate.size(1) * cpu::padded_columns(offsets);
-  TORCH_CHECK(a.numel() == saved && b.numel() == saved && a.scalar_type() == x.scalar_type(),
-              "lorikeet::merged_ffn_backward: a and b must be what merged_ffn_forward saved");
+  check_saved(a, b, x, gate.size(1) * cpu::padded_columns(offsets));
   const auto [dx, drouting, dgate, dup, ddown] =
       cpu::merged_ffn_backward(dy.contiguous(), x.contiguous(), offsets, routing.contiguous(),
                                gate.contiguous(), up.contiguous(), down.contiguous(), a, b, needed);
+  return {dx, drouting, dgate, dup, ddown};
+}
+
+Gradients backward_cuda(const Tensor& dy, const Tensor& x, at::IntArrayRef offsets,
+                        const Tensor& routing, const Tensor& gate, const Tensor& up,
+                        const Tensor& down, const Tensor& a, const Tensor& b, Needed needed) {
+  if (a.numel() == 0) {
+    return backward_reference(dy, x, offsets, routing, gate, up, down, a, b, needed);
+  }
+  check_arguments(x, offsets, routing, gate, up, down);
+  check_gradient(dy, x);
+  check_saved(a, b, x, gate.size(1) * x.size(0));
+  if (cuda_way(x, offsets, gate) != CudaWay::kernels) {
+    const auto [dx, drouting, dgate, dup, ddown] = cuda::batched_backward(
+        current_gpu(), dy, x, offsets, routing, gate, up, down, a, b, needed);
+    return {dx, drouting, dgate, dup, ddown};
+  }
+  const auto [dx, drouting, dgate, dup, ddown] = cuda::merged_ffn()->backward(
+      dy, x, offsets, routing, gate, up, down, a.contiguous(), b.contiguous(), needed);
   return {dx, drouting, dgate, dup, ddown};
 }
 
@@ -137,11 +171,6 @@ Gradients backward_meta(const Tensor&, const Tensor& x, at::IntArrayRef, const T
 
 using Signature = Tensor(const Tensor&, at::IntArrayRef, const Tensor&, const Tensor&,
                          const Tensor&, const Tensor&, bool);
-
-template <class Function>
-auto find_operator(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Function>();
-}
 
 Forward call_forward(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
                      const Tensor& gate, const Tensor& up, const Tensor& down, bool reference,
@@ -200,7 +229,10 @@ Tensor merged_ffn(const Tensor& x, at::IntArrayRef offsets, const Tensor& routin
   return op.call(x, offsets, routing, gate, up, down, reference);
 }
 
-TORCH_LIBRARY(lorikeet, library) {
+WithBatchedProducts::WithBatchedProducts() { kernels_are_off = true; }
+WithBatchedProducts::~WithBatchedProducts() { kernels_are_off = false; }
+
+TORCH_LIBRARY_FRAGMENT(lorikeet, library) {
   library.def(
       "merged_ffn(Tensor x, int[] offsets, Tensor routing, Tensor gate, Tensor up, Tensor down,"
       " bool reference=False) -> Tensor");
@@ -219,8 +251,8 @@ TORCH_LIBRARY_IMPL(lorikeet, CPU, library) {
 }
 TORCH_LIBRARY_IMPL(lorikeet, CUDA, library) {
   library.impl("merged_ffn", merged_ffn_without_graph);
-  library.impl("merged_ffn_forward", forward_reference);
-  library.impl("merged_ffn_backward", backward_reference);
+  library.impl("merged_ffn_forward", forward_cuda);
+  library.impl("merged_ffn_backward", backward_cuda);
 }
 TORCH_LIBRARY_IMPL(lorikeet, Meta, library) {
   library.impl("merged_ffn", merged_ffn_without_graph);

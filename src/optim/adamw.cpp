@@ -2,27 +2,12 @@
 
 #include <fmt/ranges.h>
 
-#include <array>
-#include <string_view>
+#include <set>
 
 #include "lorikeet/core/error.h"
 
 namespace lorikeet {
 namespace {
-
-constexpr std::string_view kPrefix = "optimizer.";
-
-struct Part {
-  const char* name;
-  torch::Tensor AdamWState::*tensor;
-};
-constexpr std::array<Part, 3> kParts = {{{"exp_avg", &AdamWState::exp_avg},
-                                         {"exp_avg_sq", &AdamWState::exp_avg_sq},
-                                         {"step", &AdamWState::step}}};
-
-std::string state_name(const char* part, const std::string& parameter) {
-  return fmt::format("{}{}.{}", kPrefix, part, parameter);
-}
 
 std::string describe(const torch::Tensor& tensor) {
   return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()),
@@ -58,17 +43,37 @@ struct Group {
   }
 };
 
-[[noreturn]] void refuse_state(const std::string& name, const std::string& rule) {
-  throw Error(ExitCode::kCheckpoint, fmt::format("optimizer state '{}' {}", name, rule),
-              "the checkpoint belongs to another model or optimizer");
+std::vector<bool> decayed_among(const NamedParameters& parameters) {
+  std::vector<bool> all;
+  for (const auto& [name, tensor] : parameters) all.push_back(tensor.dim() >= 2);
+  return all;
+}
+
+std::vector<bool> matrices_among(const std::vector<OptimizerTensor>& tensors) {
+  std::vector<bool> all;
+  for (const OptimizerTensor& tensor : tensors) all.push_back(tensor.is_matrix);
+  return all;
+}
+
+NamedParameters named(const std::vector<OptimizerTensor>& tensors) {
+  NamedParameters all;
+  for (const OptimizerTensor& tensor : tensors) all.emplace_back(tensor.name, tensor.values);
+  return all;
 }
 
 }  // namespace
 
-bool is_decayed(const torch::Tensor& parameter) { return parameter.dim() >= 2; }
-
 AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
+    : AdamW(parameters, decayed_among(parameters), config) {}
+
+AdamW AdamW::over(const std::vector<OptimizerTensor>& tensors, const OptimizerConfig& config) {
+  return {named(tensors), matrices_among(tensors), config};
+}
+
+AdamW::AdamW(NamedParameters parameters, std::vector<bool> is_decayed,
+             const OptimizerConfig& config)
     : parameters_(std::move(parameters)),
+      is_decayed_(std::move(is_decayed)),
       beta1_(config.betas.at(0)),
       beta2_(config.betas.at(1)),
       eps_(config.eps),
@@ -76,9 +81,10 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
   if (config.kind != "adamw") {
     throw Error(ExitCode::kUsage, "optimizer.kind: '" + config.kind + "' is not adamw");
   }
+  std::set<std::string> names;
   for (const auto& [name, tensor] : parameters_) {
     check_parameter(name, tensor, parameters_.front().second);
-    if (!index_.emplace(name, states_.size()).second) {
+    if (!names.insert(name).second) {
       throw Error(ExitCode::kInternal, "optimizer: parameter '" + name + "' is given twice");
     }
     const torch::Tensor data = tensor.detach();
@@ -87,16 +93,13 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
   }
 }
 
-void AdamW::step(double learning_rate) { step_if(learning_rate, std::nullopt); }
-void AdamW::step(double learning_rate, const torch::Tensor& skip) { step_if(learning_rate, skip); }
-
-void AdamW::step_if(double learning_rate, const std::optional<torch::Tensor>& skip) {
+void AdamW::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
   Group decayed, others;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const torch::Tensor& parameter = parameters_[i].second;
     if (!parameter.grad().defined()) continue;
-    (is_decayed(parameter) ? decayed : others).add(parameter, states_[i]);
+    (is_decayed_[i] ? decayed : others).add(parameter, states_[i]);
   }
   for (Group* group : {&decayed, &others}) {
     if (group->parameters.empty()) continue;
@@ -104,56 +107,8 @@ void AdamW::step_if(double learning_rate, const std::optional<torch::Tensor>& sk
     at::_fused_adamw_(group->parameters, group->gradients, group->exp_avgs, group->exp_avg_sqs,
                       /*max_exp_avg_sqs=*/{}, group->steps, learning_rate, beta1_, beta2_,
                       group == &decayed ? weight_decay_ : 0.0, eps_, /*amsgrad=*/false,
-                      /*maximize=*/false, /*grad_scale=*/{}, skip);
-    if (skip)
-      at::_foreach_sub_(group->steps, std::vector<torch::Tensor>(group->steps.size(), *skip));
+                      /*maximize=*/false);
   }
-}
-
-void AdamW::zero_grad() {
-  for (auto& [name, parameter] : parameters_) parameter.mutable_grad().reset();
-}
-
-AdamWState& AdamW::state_of(const std::string& name) {
-  const auto found = index_.find(name);
-  if (found != index_.end()) return states_[found->second];
-  throw Error(ExitCode::kInternal, "optimizer: there is no parameter '" + name + "'");
-}
-
-NamedParameters AdamW::state() const {
-  NamedParameters all;
-  for (const Part& part : kParts) {
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      all.emplace_back(state_name(part.name, parameters_[i].first), states_[i].*part.tensor);
-    }
-  }
-  return all;
-}
-
-void AdamW::load_state(const NamedParameters& tensors) {
-  std::unordered_map<std::string, torch::Tensor> given;
-  for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with(kPrefix)) given.emplace(name, tensor);
-  }
-  const NamedParameters mine = state();
-  for (const auto& [name, tensor] : mine) {
-    const auto found = given.find(name);
-    if (found == given.end()) refuse_state(name, "is missing");
-    if (found->second.sizes() != tensor.sizes() ||
-        found->second.scalar_type() != tensor.scalar_type()) {
-      refuse_state(
-          name, fmt::format("is {}, but {} is needed", describe(found->second), describe(tensor)));
-    }
-  }
-  if (given.size() > mine.size()) {
-    for (const auto& [name, tensor] : mine) given.erase(name);
-    refuse_state(given.begin()->first, "belongs to no parameter of this model");
-  }
-  for (const auto& [name, tensor] : mine) tensor.copy_(given.at(name));
-}
-
-void AdamW::reset() {
-  for (const auto& [name, tensor] : state()) tensor.zero_();
 }
 
 }  // namespace lorikeet

@@ -44,8 +44,9 @@ std::vector<NamedTensors> split_into_shards(const NamedTensors& tensors,
 
 void write_weights(const std::string& folder, const NamedTensors& tensors,
                    const ModelDirectoryOptions& options, uint64_t total_bytes) {
-  const SafetensorsOptions file_options{{{"format", "pt"}},
-                                        options.dtype};  // asked for by transformers
+  const SafetensorsOptions file_options{{{"format", "pt"}},  // asked for by transformers
+                                        options.dtype,
+                                        options.load};
   const auto shards = split_into_shards(tensors, options);
   if (shards.size() == 1) {
     save_safetensors(folder + "/model.safetensors", shards[0], file_options);

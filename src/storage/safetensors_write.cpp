@@ -28,7 +28,7 @@ Entry make_entry(const std::string& path, const std::string& name, const at::Ten
                  const SafetensorsOptions& options) {
   if (name == "__metadata__") refuse(path, name, "has a reserved name", "give it another name");
   if (!tensor.defined()) refuse(path, name, "is undefined", "leave it out, or give it a value");
-  if (tensor.layout() != at::kStrided || tensor.is_meta()) {
+  if (tensor.layout() != at::kStrided || (tensor.is_meta() && !options.load)) {
     refuse(path, name, "has no dense data", "make it dense, on a real device, first");
   }
   const bool is_cast = options.dtype && tensor.is_floating_point();
@@ -60,6 +60,20 @@ std::vector<Entry> sorted_entries(const std::string& path, const NamedTensors& t
     refuse(path, *twice, "is given twice", "give each tensor a name of its own");
   }
   return entries;
+}
+
+/// The tensor itself, or what `load` gives for it.
+at::Tensor data_of(const std::string& path, const Entry& entry, const SafetensorsOptions& options) {
+  if (!entry.tensor->is_meta()) return *entry.tensor;
+  at::Tensor data = options.load(*entry.name);
+  if (data.defined() && !data.is_meta() && data.sizes() == entry.tensor->sizes() &&
+      data.scalar_type() == entry.tensor->scalar_type()) {
+    return data;
+  }
+  throw Error(
+      ExitCode::kInternal,
+      fmt::format("{}: the data that was loaded for tensor '{}' is not of its dtype and shape",
+                  path, *entry.name));
 }
 
 /// Length and JSON, padded with spaces so that the data begins at a multiple of 8.
@@ -95,7 +109,8 @@ void save_safetensors(const std::string& path, const NamedTensors& tensors,
   AtomicFile file(path, ExitCode::kCheckpoint);
   file.write(make_header(path, entries, options.metadata));
   for (const Entry& entry : entries) {
-    const at::Tensor data = entry.tensor->to(at::kCPU, entry.dtype).resolve_neg().contiguous();
+    const at::Tensor data =
+        data_of(path, entry, options).to(at::kCPU, entry.dtype).resolve_neg().contiguous();
     file.write(data.const_data_ptr(), entry.bytes);
   }
   file.commit();

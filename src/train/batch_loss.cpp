@@ -1,9 +1,9 @@
 // B sequences, L tokens in each.
 #include "lorikeet/train/batch_loss.h"
 
-#include <algorithm>
+#include <ATen/record_function.h>
 
-#include "lorikeet/ops/functions.h"
+#include <algorithm>
 
 namespace lorikeet {
 
@@ -45,15 +45,17 @@ TokenBatch make_batch(const std::vector<Sequence>& sequences, torch::Device devi
 
 BatchLoss compute_loss(LanguageModel& model, const TokenBatch& batch) {
   ModelOutput output = model->forward(batch.inputs_BL, batch.documents);
-  const torch::Tensor losses =
-      ops::token_losses(model->logits(output.hidden_BLD.flatten(0, 1)), batch.targets_BL.flatten());
+  const ops::CrossEntropy losses = [&] {
+    RECORD_USER_SCOPE("head");
+    return model->cross_entropy(output.hidden_BLD.flatten(0, 1), batch.targets_BL.flatten());
+  }();
   const torch::Tensor mask = first_segment_mask(model->config(), batch);
   BatchLoss loss;
-  loss.sum = losses.sum();
+  loss.sum = losses.sum;
   loss.num_tokens = batch.num_tokens();
   loss.num_first_segment_tokens = mask.sum().item<int64_t>();
-  const torch::Tensor on_device = mask.to(losses.device(), /*non_blocking=*/true);
-  loss.first_segment_sum = torch::where(on_device, losses.detach(), 0).sum();
+  const torch::Tensor on_device = mask.to(losses.losses_N.device(), /*non_blocking=*/true);
+  loss.first_segment_sum = torch::where(on_device, losses.losses_N, 0).sum();
   loss.routing = std::move(output.routing);
   return loss;
 }

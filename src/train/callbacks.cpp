@@ -1,13 +1,13 @@
 #include "lorikeet/train/callbacks.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/core/log.h"
 #include "lorikeet/model/flops.h"
+#include "lorikeet/train/device.h"
 
 namespace lorikeet {
 
@@ -16,12 +16,6 @@ namespace {
 double seconds_since_epoch() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
-}
-
-int64_t peak_memory_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
 }
 
 void write_scalars(TensorboardWriter& writer, const std::string& tag, const nlohmann::json& value,
@@ -48,19 +42,39 @@ void MetricsSink::write(int64_t step, const nlohmann::json& row) {
   if (tensorboard_) write_scalars(*tensorboard_, "", row, step, seconds_since_epoch());
 }
 
-LogCallback::LogCallback(const RunConfig& config, MetricsSink& sink, double peak_flops)
+LogCallback::LogCallback(const RunConfig& config, MetricsSink* sink, World& world,
+                         double peak_flops)
     : sink_(sink),
-      steps_(PeriodClock(config.log.every, total_steps(config), tokens_per_step(config)).steps()),
+      world_(world),
+      clock_(config.log.every, total_steps(config), tokens_per_step(config)),
       flops_per_token_(training_flops_per_token(config.model)),
-      peak_flops_(peak_flops) {}
+      peak_flops_(peak_flops * static_cast<double>(world.size())) {}
+
+void LogCallback::load_state(const std::string& json) {
+  routing_.load_state(json);
+  if (!world_.is_first()) routing_.forget();
+}
+
+std::string LogCallback::state() {
+  routing_.fold_into_first(world_);
+  return routing_.state();
+}
 
 void LogCallback::after_step(const StepReport& report, TrainingState& state) {
   window_seconds_ += report.seconds;
   window_data_seconds_ += report.data_seconds;
   window_tokens_ += report.num_tokens;
-  if (!is_due(report.step)) return;
-  sink_.write(report.step, row(report, state));
-  window_tokens_ = 0;
+  ++window_steps_;
+  const bool is_due_now = is_due(report.step);
+  if (clock_.is_timed()) is_next_due_ = clock_.is_due(report.step, report.clock);
+  if (!is_due_now) return;
+  routing_.fold_into_first(world_);
+  if (sink_) {
+    sink_->write(report.step, row(report, state));
+  } else {
+    routing_ = RoutingStatistics();
+  }
+  window_tokens_ = window_steps_ = 0;
   window_seconds_ = window_data_seconds_ = 0;
 }
 
@@ -75,14 +89,34 @@ nlohmann::json LogCallback::row(const StepReport& report, const TrainingState& s
                         {"tokens_per_second", rate},
                         {"data_share", window_data_seconds_ / window_seconds_},
                         {"skipped_steps", state.guard.skipped_in_total()},
-                        {"peak_memory_bytes", peak_memory_bytes()}};
+                        {"peak_memory_bytes", peak_memory_bytes(world_.device())}};
   if (peak_flops_ > 0) row["mfu"] = rate * flops_per_token_ / peak_flops_;
+  if (world_.size() > 1) {
+    row["slowest_rank"] = {{"rank", report.slowest_rank}, {"seconds", report.slowest_seconds}};
+    row["bytes_sent"] = communication();
+  }
   if (nlohmann::json routing = routing_.report(); !routing.is_null()) {
-    routing["expert_distance"] = largest_expert_distances(*state.model);
+    if (state.sharded->stage() < 3) {  // else no rank has two whole experts
+      state.sharded->while_gathered(
+          [&] { routing["expert_distance"] = largest_expert_distances(*state.model); });
+    }
     routing["router_grad_norm"] = report.router_gradient_norms;
     row["routing"] = std::move(routing);
   }
   return row;
+}
+
+/// Bytes that this rank sends a step, by group and collective.
+nlohmann::json LogCallback::communication() {
+  nlohmann::json bytes = nlohmann::json::object();
+  const auto counts = world_.mesh().monitor().counts();
+  for (const auto& [kind, count] : counts) {
+    if (count.bytes_sent == 0) continue;
+    bytes[kind] =
+        (count.bytes_sent - counted_[kind].bytes_sent) / std::max<int64_t>(1, window_steps_);
+  }
+  counted_ = counts;
+  return bytes;
 }
 
 ProgressCallback::ProgressCallback(const std::string& name, int64_t first_step, int64_t total_steps)
@@ -100,15 +134,16 @@ void ProgressCallback::after_step(const StepReport& report, TrainingState&) {
 }
 
 ValidationCallback::ValidationCallback(const RunConfig& config, const Dataset& dataset,
-                                       MetricsSink& sink)
+                                       MetricsSink* sink, World& world)
     : sink_(sink),
+      world_(world),
       set_(dataset, config.model.context_length,
            config.evaluate.batches * config.train.micro_batch),
       clock_(config.evaluate.every, total_steps(config), tokens_per_step(config)),
       micro_batch_(config.train.micro_batch) {}
 
 void ValidationCallback::after_step(const StepReport& report, TrainingState& state) {
-  if (clock_.is_due(report.step)) run(state);
+  if (clock_.is_due(report.step, report.clock)) run(state);
 }
 
 void ValidationCallback::at_end(TrainingState& state) {
@@ -134,14 +169,16 @@ void ValidationCallback::recall(int64_t step, const nlohmann::json& losses) {
 
 void ValidationCallback::run(TrainingState& state) {
   last_step_ = state.step;
-  latest_ = validate(state.model, set_, micro_batch_);
+  latest_ = validate(state.model, set_, micro_batch_, world_);
+  state.sharded->release();
+  if (!sink_) return;
   nlohmann::json losses = nlohmann::json::object();
   std::string line;
   for (const auto& [domain, loss] : latest_) {
     losses[domain] = loss;
     line += fmt::format("  {} {:.4f}", domain, loss);
   }
-  sink_.write(state.step, {{"step", state.step}, {"validation", losses}});
+  sink_->write(state.step, {{"step", state.step}, {"validation", losses}});
   log_info("step {}: validation loss{}", state.step, line.empty() ? "  (no held-out text)" : line);
 }
 

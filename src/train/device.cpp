@@ -1,5 +1,6 @@
 #include "lorikeet/train/device.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,13 +8,15 @@
 
 #include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/measure.h"
 
 namespace lorikeet {
 
-torch::Device select_device(DeviceChoice choice) {
+torch::Device select_device(DeviceChoice choice, int local_rank) {
   if (choice == DeviceChoice::kCpu) return torch::kCPU;
   std::string why_not;
-  if (load_cuda_backend(&why_not) && torch::cuda::is_available()) return {torch::kCUDA, 0};
+  if (load_cuda_backend(&why_not) && torch::cuda::is_available())
+    return {torch::kCUDA, static_cast<torch::DeviceIndex>(local_rank)};
   if (choice == DeviceChoice::kCuda) {
     throw Error(ExitCode::kUsage,
                 fmt::format("train.device: cuda is not available here{}{}",
@@ -21,6 +24,19 @@ torch::Device select_device(DeviceChoice choice) {
                 "set train.device to cpu or auto");
   }
   return torch::kCPU;
+}
+
+int64_t peak_memory_bytes(torch::Device device) {
+  if (!device.is_cuda()) return peak_memory_bytes();
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return c10::getDeviceAllocator(device.type())
+      ->getDeviceStats(device.index())
+      .allocated_bytes[kAll]
+      .peak;
+}
+
+void release_cached_memory(torch::Device device) {
+  if (device.is_cuda()) c10::getDeviceAllocator(device.type())->emptyCache();
 }
 
 double measure_peak_flops(torch::Device device, torch::ScalarType dtype) {

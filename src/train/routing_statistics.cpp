@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -53,6 +54,30 @@ nlohmann::json RoutingStatistics::report() {
   report["active_experts"] = to_vector<int64_t>((max_LE_ > active).sum(1));
   *this = RoutingStatistics();
   return report;
+}
+
+void RoutingStatistics::fold_into_first(World& world) {
+  if (world.size() == 1 || !sum_LE_.defined()) return;
+  const int64_t L = sum_LE_.size(0), LE = sum_LE_.numel();
+  const torch::Tensor count = torch::full({1}, num_segments_, entropy_L_.options());
+  const torch::Tensor mine =
+      torch::cat({sum_LE_.flatten(), max_LE_.flatten(), entropy_L_, count}).to(torch::kDouble);
+  torch::Tensor all = torch::empty({world.size() * mine.numel()}, mine.options());
+  world.mesh().world().all_gather(all, mine, "routing statistics");
+  if (!world.is_first()) return forget();
+  all = all.view({world.size(), -1});
+  const auto dtype = sum_LE_.scalar_type();
+  sum_LE_ = all.slice(1, 0, LE).sum(0).view_as(sum_LE_).to(dtype);
+  max_LE_ = all.slice(1, LE, 2 * LE).amax(0).view_as(max_LE_).to(dtype);
+  entropy_L_ = all.slice(1, 2 * LE, 2 * LE + L).sum(0).to(dtype);
+  num_segments_ = all.select(1, 2 * LE + L).sum().item<int64_t>();
+}
+
+void RoutingStatistics::forget() {
+  num_segments_ = 0;
+  for (torch::Tensor* sum : {&sum_LE_, &max_LE_, &entropy_L_}) {
+    if (sum->defined()) *sum = torch::zeros_like(*sum);
+  }
 }
 
 std::string RoutingStatistics::state() const {
@@ -106,15 +131,29 @@ std::vector<double> largest_expert_distances(const LanguageModelImpl& model) {
   return to_vector<double>(torch::stack(distances));
 }
 
-std::vector<double> router_gradient_norms(const LanguageModelImpl& model) {
-  if (!model.config().is_merged()) return {};
-  const auto parameters = model.named_parameters();
-  std::vector<torch::Tensor> norms;
-  for (int64_t layer = 0; layer < model.config().num_layers; ++layer) {
-    const torch::Tensor gradient = parameters[layer_prefix(layer) + "router.weight"].grad();
-    norms.push_back(gradient.defined() ? gradient.norm() : torch::zeros({}));
+std::vector<double> router_gradient_norms(const ShardedParameters& parameters, World& world) {
+  const torch::NoGradGuard no_grad;
+  const int64_t num_layers = parameters.num_units();  // at most
+  torch::Tensor squares = torch::zeros({num_layers}, torch::kDouble).to(world.device());
+  torch::Tensor is_there = torch::zeros_like(squares);
+  for (const ParameterPiece& piece : parameters.pieces()) {
+    constexpr std::string_view kRouter = ".router.weight";
+    if (!piece.name.ends_with(kRouter) || world.mesh().replica() > 0) continue;
+    const torch::Tensor gradient =
+        parameters.optimizer_tensors()[piece.tensor].values.grad().narrow(0, piece.offset,
+                                                                          piece.numel);
+    const int64_t layer = std::stoll(piece.name.substr(std::string_view("model.layers.").size()));
+    squares[layer] += gradient.to(torch::kDouble).square().sum();
+    is_there[layer] += 1;
   }
-  return to_vector<double>(torch::stack(norms));
+  torch::Tensor both = torch::cat({squares, is_there});
+  world.mesh().world().all_reduce(both, "router gradients");
+  std::vector<double> norms;
+  const std::vector<double> all = to_vector<double>(both);
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
+    if (all[num_layers + layer] > 0) norms.push_back(std::sqrt(all[layer]));
+  }
+  return norms;
 }
 
 }  // namespace lorikeet

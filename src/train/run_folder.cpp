@@ -22,13 +22,14 @@ constexpr std::array kStateNames = {"running", "preempted", "diverged", "finishe
 
 }  // namespace
 
-RunFolder::RunFolder(const std::string& path) : path_(path) {
+RunFolder::RunFolder(const std::string& path, bool is_owner) : path_(path) {
   std::error_code failure;
   std::filesystem::create_directories(path, failure);
   if (failure) {
     throw Error(ExitCode::kUsage, fmt::format("{}: cannot be made: {}", path, failure.message()),
                 "set `output` to a folder you may write to");
   }
+  if (!is_owner) return;
   const std::string lock_path = file("lock");
   lock_ = ::open(lock_path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
   if (lock_ < 0) {
@@ -44,7 +45,9 @@ RunFolder::RunFolder(const std::string& path) : path_(path) {
   }
 }
 
-RunFolder::~RunFolder() { ::close(lock_); }
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
 
 std::optional<RunStatus> RunFolder::status() const {
   const std::string path = file("status.json");
@@ -65,6 +68,7 @@ std::optional<RunStatus> RunFolder::status() const {
 }
 
 void RunFolder::set_status(const RunStatus& status) const {
+  if (lock_ < 0) return;
   const nlohmann::json json = {{"state", kStateNames.at(static_cast<size_t>(status.state))},
                                {"step", status.step},
                                {"total_steps", status.total_steps},

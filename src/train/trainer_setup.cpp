@@ -44,28 +44,24 @@ CheckpointConfig in_steps(const RunConfig& config) {
   return checkpoint;
 }
 
-void require_one_rank(const ParallelConfig& parallel) {
-  for (const auto& [key, value] : {std::pair{"replicate", parallel.replicate},
-                                   {"shard", parallel.shard},
-                                   {"slice", parallel.slice}}) {
-    if (value > 1) {
-      throw Error(
-          ExitCode::kUsage,
-          fmt::format("parallel.{}: {}, but this version trains in one process", key, value),
-          fmt::format("--set parallel.{}=1", key));
-    }
-  }
-}
-
-torch::Device prepare_device(const RunConfig& run) {
-  require_one_rank(run.parallel);
+std::shared_ptr<World> prepare_world(const RunConfig& run, std::shared_ptr<World> given) {
   const TrainConfig& config = run.train;
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   if (config.deterministic) {
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);
   }
-  return select_device(config.device);
+  if (!given) {
+    mesh_shape(run.parallel, 1);  // refuses a layout for more
+    given = World::single(select_device(config.device));
+  }
+  if (config.batch_sequences % (config.micro_batch * given->size()) == 0) return given;
+  throw Error(ExitCode::kUsage,
+              fmt::format("train.batch_sequences: {} is not a multiple of train.micro_batch {} x "
+                          "the {} ranks that were launched",
+                          config.batch_sequences, config.micro_batch, given->size()),
+              fmt::format("set train.batch_sequences to a multiple of {}, or launch fewer ranks",
+                          config.micro_batch * given->size()));
 }
 
 const std::string& shards_of(const DataConfig& data) {
@@ -81,29 +77,40 @@ std::string run_path(const RunConfig& config) { return config.output + "/" + con
 Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(config),
       code_version_(options.code_version),
-      device_(prepare_device(config)),
+      world_(prepare_world(config, options.world)),
       total_steps_(total_steps(config)),
       warmup_steps_(dense_warmup_steps(config)),
-      folder_(run_path(config)),
+      folder_(run_path(config), world_->is_first()),
       dataset_(shards_of(config.data)),
       loader_(dataset_, loader_options(config)),
-      store_(run_path(config), in_steps(config)),
-      state_(config, device_),
+      store_(run_path(config), in_steps(config), world_->save_exchange()),
+      state_(config, *world_),
       checkpoint_clock_(config.checkpoint.every, total_steps(config), tokens_per_step(config)) {
-  open_log_file(folder_.file("log.txt"));
+  open_log_file(folder_.file(
+      world_->is_first() ? "log.txt" : fmt::format("log_rank_{:05}.txt", world_->rank())));
+  require_same_run();
   open_data();
   resume(options);
-  write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_), ExitCode::kUsage);
+  if (world_->is_first()) {
+    write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_), ExitCode::kUsage);
+  }
   start_reading();
   const auto dtype =
       config.train.precision == Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32;
-  peak_flops_ =
-      config.log.peak_flops > 0 ? config.log.peak_flops : measure_peak_flops(device_, dtype);
+  peak_flops_ = config.log.peak_flops > 0 ? config.log.peak_flops
+                                          : measure_peak_flops(world_->device(), dtype);
   make_callbacks();
   if (was_finished_) {
     log_info("the run is finished already: nothing is left to do");
     validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
   }
+}
+
+/// A rank with another configuration, data or program would train another model.
+void Trainer::require_same_run() {
+  world_->require_same("the configuration", dump_run_config(config_));
+  world_->require_same("the data's fingerprint", to_hex(dataset_.fingerprint()));
+  world_->require_same("the version of lorikeet", code_version_);
 }
 
 void Trainer::open_data() {
@@ -124,6 +131,7 @@ void Trainer::resume(const TrainerOptions& options) {
   }
   if (options.resume == "auto") return go_on(options);
   restore(CheckpointStore::load(options.resume), options);
+  world_->exchange().gather("restored");  // nothing is discarded before all ranks have theirs
   store_.discard_after(state_.step);
 }
 
@@ -184,16 +192,23 @@ void Trainer::restore(const CheckpointContent& content, const TrainerOptions& op
   log_info("resumed at step {} of {}", state_.step, total_steps_);
 }
 
-/// Micro-batches from the cursor on, made ahead in the background.
+/// This rank's micro-batches from the cursor on, made ahead in the background.
 void Trainer::start_reading() {
   prefetcher_.reset();
   const int64_t batch = config_.train.batch_sequences, micro = config_.train.micro_batch;
-  int64_t left = 0;
-  const auto plan = [cursor = state_.cursor, left, batch, micro](int64_t) mutable {
-    if (left == 0) left = batch;
-    const int64_t count = std::min(micro, left);
-    left -= count;
-    return cursor.take(count);
+  const int64_t share = batch / world_->size(), rank = world_->rank();
+  std::vector<int64_t> left;  // of the step, in reverse
+  const auto plan = [=, cursor = state_.cursor](int64_t) mutable {
+    if (left.empty()) {
+      const std::vector<int64_t> all = cursor.take(batch);
+      left.assign(all.rbegin() + (batch - (rank + 1) * share), all.rend() - rank * share);
+    }
+    std::vector<int64_t> taken;
+    while (!left.empty() && static_cast<int64_t>(taken.size()) < micro) {
+      taken.push_back(left.back());
+      left.pop_back();
+    }
+    return taken;
   };
   prefetcher_ = std::make_unique<Prefetcher>(loader_, plan, config_.data.prefetch);
 }
@@ -201,13 +216,19 @@ void Trainer::start_reading() {
 /// As they are at state_.step: metrics of later steps are cut away, states come from the
 /// checkpoint.
 void Trainer::make_callbacks() {
-  sink_ = std::make_unique<MetricsSink>(folder_.path(), config_.log.tensorboard, state_.step);
-  auto log = std::make_unique<LogCallback>(config_, *sink_, peak_flops_);
-  auto validation = std::make_unique<ValidationCallback>(config_, dataset_, *sink_);
+  sink_.reset();
+  if (world_->is_first()) {
+    sink_ = std::make_unique<MetricsSink>(folder_.path(), config_.log.tensorboard, state_.step);
+  }
+  auto log = std::make_unique<LogCallback>(config_, sink_.get(), *world_, peak_flops_);
+  auto validation = std::make_unique<ValidationCallback>(config_, dataset_, sink_.get(), *world_);
   log_ = log.get();
   validation_ = validation.get();
   callbacks_.clear();
-  callbacks_.push_back(std::make_unique<ProgressCallback>(config_.name, state_.step, total_steps_));
+  if (world_->is_first()) {
+    callbacks_.push_back(
+        std::make_unique<ProgressCallback>(config_.name, state_.step, total_steps_));
+  }
   callbacks_.push_back(std::move(log));
   callbacks_.push_back(std::move(validation));
   for (const auto& callback : callbacks_) {

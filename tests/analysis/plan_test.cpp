@@ -108,6 +108,20 @@ TEST(MemoryPlan, NoMoreThanSixteenSegmentsAreMergedAtOnce) {
   EXPECT_EQ(plan_run(config).memory.merge_workspace, 384 * 8 + 32 * products);
 }
 
+TEST(MemoryPlan, OnACpuTheTiledOperatorNeedsLittleAndKeepsTwoProducts) {
+  RunConfig config = small(Precision::kFp32);
+  const MemoryPlan elsewhere = plan_run(config).memory;
+  config.train.device = DeviceChoice::kCpu;
+  config.train.threads = 2;
+  const MemoryPlan memory = plan_run(config).memory;
+  // An eighth of the experts, two threads, and 32 tokens of 4 D and 16 F bytes.
+  EXPECT_EQ(memory.merge_workspace, 5 * 384 * 4 / 8 + 2 * (2 << 20) + 32 * (4 * 8 + 16 * 16));
+  EXPECT_EQ(memory.expert_copies, 0);
+  EXPECT_EQ(memory.activations - elsewhere.activations, 3 * 32 * 2 * 16 * 4);
+  config.model.feed_forward.kernel = Kernel::kReference;
+  EXPECT_EQ(plan_run(config).memory.merge_workspace, elsewhere.merge_workspace);
+}
+
 TEST(MemoryPlan, DenseModelsMergeNothing) {
   RunConfig config = small(Precision::kBf16);
   config.model.feed_forward.kind = FeedForwardKind::kDense;
@@ -124,15 +138,49 @@ TEST(MemoryPlan, CheckpointingMovesALayersActivationsToTheOneThatIsRebuilt) {
   };
   const MemoryPlan none = memory(ActivationCheckpointing::kNone);
   EXPECT_EQ(none.recomputed, 0);
-  const int64_t layer = none.activations / 3, input = 32 * 8 * 4;
+  const int64_t layer = none.activations / 3, input = 32 * 8 * 4;  // fp32 [32, 8]
   const MemoryPlan block = memory(ActivationCheckpointing::kBlock);
   EXPECT_EQ(block.activations, 3 * input);
   EXPECT_EQ(block.recomputed, layer);
-  // A norm's two fp32 tensors and the merged layer's input.
-  EXPECT_EQ(memory(ActivationCheckpointing::kFfn).recomputed, 3 * input);
+  // A norm's input and the merged layer's.
+  EXPECT_EQ(memory(ActivationCheckpointing::kFfn).recomputed, 2 * input);
   const MemoryPlan attention = memory(ActivationCheckpointing::kAttention);
-  EXPECT_EQ(attention.recomputed, layer - 3 * input);
-  EXPECT_EQ(attention.activations, 3 * (input + 3 * input));
+  EXPECT_EQ(attention.recomputed, layer - 2 * input);
+  EXPECT_EQ(attention.activations, 3 * (input + 2 * input));
+}
+
+TEST(MemoryPlan, LogitsAreThoseOfOneChunk) {
+  RunConfig config = small(Precision::kBf16);
+  config.train.device = DeviceChoice::kCpu;
+  config.train.micro_batch = 1000;  // of 32 tokens
+  for (const int64_t vocabulary : {16384, 32768, 65536}) {
+    config.model.vocab_size = vocabulary;
+    EXPECT_EQ(plan_run(config).memory.logits, 2 << 24) << vocabulary;  // 2^24 numbers
+  }
+  config.train.micro_batch = 1;
+  EXPECT_EQ(plan_run(config).memory.logits, 2 * 32 * 65536);
+  config.model.feed_forward.kernel = Kernel::kReference;
+  EXPECT_EQ(plan_run(config).memory.logits, (2 + 4 + 4) * 32 * 65536);
+}
+
+TEST(RunPlan, WhatARankSendsFollowsItsLayout) {
+  RunConfig config;
+  config.train.batch_sequences = 64;
+  config.train.micro_batch = 2;  // over 8 ranks: 4 micro-batches
+  config.parallel = {.replicate = 8, .shard = 1, .zero = 1};
+  const int64_t all = 4 * plan_run(config).parameters.total();
+  EXPECT_EQ(plan_run(config).wire.gradients, 2 * 7 * (all / 8));
+  EXPECT_EQ(plan_run(config).wire.parameters, 0);
+  config.parallel = {.replicate = 2, .shard = 4, .zero = 1};
+  EXPECT_EQ(plan_run(config).wire.gradients, 3 * (all / 4) + 2 * (all / 4 / 2));
+  EXPECT_EQ(plan_run(config).wire.parameters, 3 * (all / 4));
+  config.parallel.zero = 2;
+  EXPECT_EQ(plan_run(config).wire.gradients, 4 * 3 * (all / 4) + 2 * (all / 4 / 2));
+  config.parallel.zero = 3;
+  const int64_t embeddings = 4 * plan_run(config).parameters.embeddings;
+  EXPECT_EQ(plan_run(config).wire.parameters, 4 * (2 * all - embeddings) / 4 * 3);
+  config.parallel = {.replicate = 1, .shard = 1, .zero = 1};
+  EXPECT_EQ(plan_run(config).wire.gradients, 0);
 }
 
 TEST(RunPlan, MergingCostsWhatTheFormulaSays) {

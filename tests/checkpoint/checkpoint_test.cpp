@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "lorikeet/storage/safetensors.h"
 #include "tests/checkpoint/content.h"
 
 namespace lorikeet {
@@ -18,16 +19,18 @@ using Steps = std::vector<int64_t>;
 
 TEST(CheckpointStore, GivesBackEverythingItWasGiven) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   CheckpointContent content = make_content(1000);
-  content.tensors.insert(content.tensors.end(),
-                         {{"half", torch::randn({3, 2}).to(torch::kBFloat16)},
-                          {"double", torch::randn({2, 1, 2}, torch::kDouble)},
-                          {"long", torch::tensor({1L << 60, -1L})},
-                          {"bool", torch::tensor({true, false})},
-                          {"empty", torch::empty({0, 4})},
-                          {"strided", torch::randn({4, 6}).t()},
-                          {"parameter", torch::ones({2}).requires_grad_()}});
+  for (const auto& [name, tensor] :
+       NamedTensors{{"half", torch::randn({3, 2}).to(torch::kBFloat16)},
+                    {"double", torch::randn({2, 1, 2}, torch::kDouble)},
+                    {"long", torch::tensor({1L << 60, -1L})},
+                    {"bool", torch::tensor({true, false})},
+                    {"empty", torch::empty({0, 4})},
+                    {"strided", torch::randn({4, 6}).t()},
+                    {"parameter", torch::ones({2}).requires_grad_()}}) {
+    content.tensors.push_back(whole_piece(name, tensor));
+  }
   content.states["text"] = R"("quotes \" and ünicode")";
   content.config_yaml = "name: 'ünicode'\n# \"quoted\"\n";
   store.save(content);
@@ -41,14 +44,14 @@ TEST(CheckpointStore, GivesBackEverythingItWasGiven) {
 
 TEST(CheckpointStore, SavesAContentWithoutTensorsAndStates) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   store.save({});
   expect_equal(store.load(0), {});
 }
 
 TEST(CheckpointStore, ReturnsDoublesAndLargeNumbersInStatesUnchanged) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   CheckpointContent content = make_content(1);
   content.states = {{"numbers", "[0.1,1e-300,18446744073709551615,-9223372036854775808,-0.0]"}};
   store.save(content);
@@ -62,7 +65,7 @@ TEST(CheckpointStore, TensorsOutliveTheirFile) {
   const TemporaryFolder folder;
   CheckpointContent loaded;
   {
-    CheckpointStore store(folder / "run", keep(1), quick_retry());
+    CheckpointStore store(folder / "run", keep(1), one_rank(), quick_retry());
     store.save(make_content(1));
     loaded = store.load(1);
     store.save(make_content(2));
@@ -73,7 +76,7 @@ TEST(CheckpointStore, TensorsOutliveTheirFile) {
 
 TEST(CheckpointStore, ListsStepsNewestFirstAndNothingElse) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(9), quick_retry());
+  CheckpointStore store(folder / "run", keep(9), one_rank(), quick_retry());
   EXPECT_THAT(store.list(), IsEmpty());
   EXPECT_FALSE(store.load_newest().has_value());
   for (const int64_t step : {20L, 3L, 123456789012L}) store.save(make_content(step));
@@ -86,10 +89,10 @@ TEST(CheckpointStore, ListsStepsNewestFirstAndNothingElse) {
 
 TEST(CheckpointStore, ReplacesTheCheckpointOfTheSameStep) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   store.save(make_content(4));
   CheckpointContent other = make_content(4);
-  other.tensors[0].second = torch::ones({5});
+  other.tensors[0] = whole_piece("model.weight", torch::ones({5}));
   store.save(other);
   expect_equal(store.load(4), other);
   EXPECT_THAT(folder.list(folder / "run/checkpoints"), ElementsAre("step_00000004"));
@@ -97,7 +100,7 @@ TEST(CheckpointStore, ReplacesTheCheckpointOfTheSameStep) {
 
 TEST(CheckpointStore, KeepsTheLastOnesAndTheMilestones) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(2, Period::steps(30)), quick_retry());
+  CheckpointStore store(folder / "run", keep(2, Period::steps(30)), one_rank(), quick_retry());
   for (int64_t step = 10; step <= 90; step += 10) store.save(make_content(step));
   EXPECT_EQ(store.list(), (Steps{90, 80, 60, 30}));
   EXPECT_EQ(folder.list(folder / "run/checkpoints").size(), 4u);
@@ -106,11 +109,11 @@ TEST(CheckpointStore, KeepsTheLastOnesAndTheMilestones) {
 
 TEST(CheckpointStore, KeepsTheOneJustSavedAlways) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(0), quick_retry());
+  CheckpointStore store(folder / "run", keep(0), one_rank(), quick_retry());
   for (const int64_t step : {10, 20}) store.save(make_content(step));
   EXPECT_EQ(store.list(), Steps{20});
   // Saved after going back: later ones, of a course given up, must not push it out.
-  CheckpointStore narrow(folder / "run", keep(1), quick_retry());
+  CheckpointStore narrow(folder / "run", keep(1), one_rank(), quick_retry());
   narrow.save(make_content(15));
   EXPECT_EQ(narrow.list(), (Steps{20, 15}));
   narrow.discard_after(15);
@@ -120,7 +123,7 @@ TEST(CheckpointStore, KeepsTheOneJustSavedAlways) {
 
 TEST(CheckpointStore, DoesNotCountABrokenOneAmongThoseItKeeps) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(2), quick_retry());
+  CheckpointStore store(folder / "run", keep(2), one_rank(), quick_retry());
   for (const int64_t step : {10, 20}) store.save(make_content(step));
   overwrite_file(store.path_of(20) + "/manifest.json", "{}");
   store.save(make_content(30));
@@ -135,7 +138,7 @@ TEST(CheckpointStore, RefusesRetentionInOtherUnitsThanSteps) {
 
 TEST(CheckpointStore, ClearsWhatKilledWritersLeft) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   store.save(make_content(1));
   const std::string checkpoints = folder / "run/checkpoints/";
   for (const char* name : {"step_00000002.tmp", "step_00000003.tmp-delete", "step_00000001.old"}) {
@@ -151,27 +154,30 @@ TEST(CheckpointStore, ClearsWhatKilledWritersLeft) {
 
 TEST(CheckpointStore, SavesInTheBackgroundWhatWasThereAtTheCall) {
   const TemporaryFolder folder;
-  CheckpointStore store(folder / "run", keep(9), quick_retry());
+  CheckpointStore store(folder / "run", keep(9), one_rank(), quick_retry());
   CheckpointContent content = make_content(1, 1 << 20);
   for (int64_t step = 1; step <= 5; ++step) {
     content.step = step;
-    content.tensors[0].second.fill_(static_cast<double>(step));
+    content.tensors[0].values.fill_(static_cast<double>(step));
     store.save_in_background(content);
-    content.tensors[0].second.fill_(-1);  // training goes on in place
+    content.tensors[0].values.fill_(-1);  // training goes on in place
   }
   store.wait();
   EXPECT_FALSE(store.is_saving());
   EXPECT_FALSE(store.take_error().has_value());
   EXPECT_EQ(store.list(), (Steps{5, 4, 3, 2, 1}));
   for (const int64_t step : store.list()) {
-    EXPECT_TRUE(
-        store.load(step).tensors[0].second.eq(static_cast<double>(step)).all().item<bool>());
+    EXPECT_TRUE(whole_tensor(store.load(step), "model.weight")
+                    .eq(static_cast<double>(step))
+                    .all()
+                    .item<bool>());
   }
 }
 
 TEST(CheckpointStore, FinishesASaveInTheBackgroundBeforeItGoes) {
   const TemporaryFolder folder;
-  CheckpointStore(folder / "run", keep(9), quick_retry()).save_in_background(make_content(7));
+  CheckpointStore(folder / "run", keep(9), one_rank(), quick_retry())
+      .save_in_background(make_content(7));
   EXPECT_EQ(CheckpointStore(folder / "run", keep(9)).load_newest()->step, 7);
 }
 
@@ -179,7 +185,7 @@ TEST(CheckpointStore, KeepsAnErrorOfTheBackgroundAndGoesOn) {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "run");
   overwrite_file(folder / "run/checkpoints", "a file in the way");
-  CheckpointStore store(folder / "run", keep(3), quick_retry());
+  CheckpointStore store(folder / "run", keep(3), one_rank(), quick_retry());
   store.save_in_background(make_content(1));
   store.wait();
   const auto error = store.take_error();
@@ -198,7 +204,8 @@ TEST(CheckpointStore, TriesAgainWhileTheDiskRecovers) {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "run");
   overwrite_file(folder / "run/checkpoints", "a file in the way");
-  CheckpointStore store(folder / "run", keep(3), {.attempts = 1000, .pause_seconds = 0.02});
+  CheckpointStore store(folder / "run", keep(3), one_rank(),
+                        {.attempts = 1000, .pause_seconds = 0.02});
   store.save_in_background(make_content(1));
   EXPECT_TRUE(store.is_saving());
   std::this_thread::sleep_for(std::chrono::milliseconds(100));

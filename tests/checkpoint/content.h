@@ -17,17 +17,17 @@ inline CheckpointContent make_content(int64_t step, int64_t elements = 6) {
   content.step = step;
   content.tokens = step * 1000;
   content.sequences = step * 10;
-  content.tensors = {{"model.weight", torch::arange(elements).to(torch::kFloat) + value},
-                     {"optimizer.step.weight", torch::full({}, value, torch::kFloat)},
-                     {"rng", torch::arange(11).to(torch::kByte)}};
+  content.tensors = {whole_piece("model.weight", torch::arange(elements).to(torch::kFloat) + value),
+                     whole_piece("optimizer.step.weight", torch::full({}, value, torch::kFloat)),
+                     whole_piece("rng", torch::arange(11).to(torch::kByte))};
   content.states = {{"trainer", R"({"best_loss":2.5,"skipped":[1,2]})"}, {"loader", "17"}};
   content.config_yaml = "name: test\nseed: 1\n";
   content.code_version = "0.1.0-abc";
   content.data_fingerprint = "00ff";
-  content.world_size = 2;
   return content;
 }
 
+/// The same but for the number of ranks and the cut of tensors into pieces.
 inline void expect_equal(const CheckpointContent& a, const CheckpointContent& b) {
   EXPECT_EQ(a.step, b.step);
   EXPECT_EQ(a.tokens, b.tokens);
@@ -36,13 +36,9 @@ inline void expect_equal(const CheckpointContent& a, const CheckpointContent& b)
   EXPECT_EQ(a.config_yaml, b.config_yaml);
   EXPECT_EQ(a.code_version, b.code_version);
   EXPECT_EQ(a.data_fingerprint, b.data_fingerprint);
-  EXPECT_EQ(a.world_size, b.world_size);
-  const std::map<std::string, torch::Tensor> tensors_a(a.tensors.begin(), a.tensors.end());
-  const std::map<std::string, torch::Tensor> tensors_b(b.tensors.begin(), b.tensors.end());
-  ASSERT_EQ(tensors_a.size(), tensors_b.size());
-  for (const auto& [name, tensor] : tensors_a) {
-    ASSERT_TRUE(tensors_b.contains(name)) << name;
-    const torch::Tensor& other = tensors_b.at(name);
+  ASSERT_EQ(tensor_names(a), tensor_names(b));
+  for (const std::string& name : tensor_names(a)) {
+    const torch::Tensor tensor = whole_tensor(a, name), other = whole_tensor(b, name);
     EXPECT_EQ(tensor.scalar_type(), other.scalar_type()) << name;
     EXPECT_EQ(tensor.sizes(), other.sizes()) << name;
     EXPECT_TRUE(torch::equal(tensor, other)) << name;
@@ -61,10 +57,19 @@ inline void overwrite_file(const std::string& path, const std::string& content) 
 /// At once, twice: no test waits for a disk to recover.
 inline SaveRetry quick_retry() { return {.attempts = 2, .pause_seconds = 0}; }
 
+inline std::shared_ptr<Exchange> one_rank() { return std::make_shared<OneRank>(); }
+
 inline CheckpointConfig keep(int64_t last, Period every = Period::never()) {
   CheckpointConfig config;
   config.keep_last = last;
   config.keep_every = every;
+  return config;
+}
+
+/// @param local  checkpoint.local
+inline CheckpointConfig keep_locally(int64_t last, const std::string& local) {
+  CheckpointConfig config = keep(last);
+  config.local = local;
   return config;
 }
 

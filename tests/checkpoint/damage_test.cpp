@@ -19,7 +19,7 @@ constexpr const char* kFiles[] = {kTensors, "state.json", "manifest.json"};
 
 class CheckpointDamage : public ::testing::Test {
  protected:
-  CheckpointDamage() : store_(folder_ / "run", keep(3), quick_retry()) {
+  CheckpointDamage() : store_(folder_ / "run", keep(3), one_rank(), quick_retry()) {
     store_.save(make_content(5));
   }
   std::string path(const std::string& file) const { return store_.path_of(5) + "/" + file; }
@@ -32,6 +32,13 @@ class CheckpointDamage : public ::testing::Test {
   TemporaryFolder folder_;
   CheckpointStore store_;
 };
+
+/// A manifest that was changed, with the checksum of its new text.
+std::string sealed_again(std::string text) {
+  const std::string seal = ",\n  \"checksum\": \"";
+  text.resize(text.rfind(seal));
+  return text + seal + to_hex(hash64(text)) + "\"\n}\n";
+}
 
 TEST_F(CheckpointDamage, OfAnySingleByteIsNoticed) {
   for (const std::string file : kFiles) {
@@ -50,7 +57,7 @@ TEST_F(CheckpointDamage, OfAnySingleByteIsNoticed) {
 
 TEST_F(CheckpointDamage, NamesFileTensorAndBothChecksums) {
   std::string data = read_file(path(kTensors));
-  const torch::Tensor weight = make_content(5).tensors[0].second;
+  const torch::Tensor weight = make_content(5).tensors[0].values;
   const std::string bytes(static_cast<const char*>(weight.const_data_ptr()), weight.nbytes());
   const size_t place = data.find(bytes);
   ASSERT_NE(place, std::string::npos);
@@ -103,14 +110,31 @@ TEST_F(CheckpointDamage, ByFilesOfAnotherCheckpointIsNoticed) {
 }
 
 TEST_F(CheckpointDamage, RefusesAnotherFormatVersionByName) {
-  std::string text = read_file(path("manifest.json"));
-  const std::string member = "\"version\": 1";
-  ASSERT_NE(text.find(member), std::string::npos);
-  text.replace(text.find(member), member.size(), "\"version\": 2");
-  const std::string seal = ",\n  \"checksum\": \"";
-  text.resize(text.rfind(seal));
-  overwrite_file(path("manifest.json"), text + seal + to_hex(hash64(text)) + "\"\n}\n");
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("format version 2"), HasSubstr("reads 1")));
+  const std::string original = read_file(path("manifest.json"));
+  const auto refusal_of_version = [&](int version) {
+    std::string text = original;
+    const std::string member = "\"version\": 2";
+    text.replace(text.find(member), member.size(), fmt::format("\"version\": {}", version));
+    overwrite_file(path("manifest.json"), sealed_again(text));
+    return refusal();
+  };
+  EXPECT_THAT(refusal_of_version(3), AllOf(HasSubstr("format version 3"), HasSubstr("reads 2")));
+  EXPECT_THAT(refusal_of_version(1), AllOf(HasSubstr("format version 1"), HasSubstr("reads 2"),
+                                           HasSubstr("never released")));
+}
+
+TEST_F(CheckpointDamage, RefusesAManifestWhosePiecesDoNotMakeUpTheirTensor) {
+  const std::string original = read_file(path("manifest.json"));
+  const auto refusal_with = [&](const std::string& from, const std::string& to) {
+    std::string text = original;
+    text.replace(text.find(from), from.size(), to);
+    overwrite_file(path("manifest.json"), sealed_again(text));
+    return refusal();
+  };
+  // rng: 11 bytes
+  EXPECT_THAT(refusal_with("\"numel\": 11", "\"numel\": 10"),
+              AllOf(HasSubstr("'rng' U8 [11]"), HasSubstr("elements 10 to 10 are in no")));
+  EXPECT_THAT(refusal_with("\"numel\": 11", "\"numel\": 12"), HasSubstr("hold 12 elements of 11"));
 }
 
 TEST_F(CheckpointDamage, RefusesAFolderWithTheNameOfAnotherStep) {

@@ -30,10 +30,13 @@ YAML
 "$program" pretrain --dry-run run.yaml >/dev/null  # what is refused below is refused for its own reason
 echo 'model: {hidden_size: 8' >broken.yaml
 printf 'modle: {}\ntrain: {stepz: 3}\n' >unknown.yaml
+LORIKEET_CPU=avx1024 expect 2 "LORIKEET_CPU is 'avx1024': it may be avx512bf16" pretrain run.yaml
 expect 2 'broken.yaml:[0-9]+:[0-9]+: broken YAML' pretrain broken.yaml
 expect 2 'unknown.yaml:1: modle: unknown key; did you mean model' pretrain unknown.yaml
 expect 2 'unknown.yaml:2: train.stepz: unknown key; did you mean train.steps' pretrain unknown.yaml
 expect 2 'missing.yaml: no such' pretrain missing.yaml
+[ -e /dev/nvidia0 ] || expect 2 'device cuda is not available here: ' bench merged-ffn --device cuda
+expect 2 '--set requires config' bench step --set model.num_layers=1
 expect 2 'segment_length: 32 is more than model.context_length 16' \
   pretrain run.yaml --set model.feed_forward.segment_length=32
 expect 2 'model.hidden_size: 8 is not a multiple of model.num_heads 3' pretrain run.yaml --set model.num_heads=3
@@ -41,6 +44,10 @@ expect 2 'model.num_layers: 0' pretrain run.yaml --set model.num_layers=0
 expect 2 'model.hidden_size: -8' pretrain run.yaml --set model.hidden_size=-8
 expect 2 'model.hidden_size: 1e30' pretrain run.yaml --set model.hidden_size=1e30
 expect 2 'train.steps: 9{30} is too large' pretrain run.yaml --set "train.steps=$(printf '9%.0s' {1..30})"
+
+# --- 7: a machine that is not fit for the run
+expect 7 'preflight: no-go' preflight run.yaml --set parallel.shard=2 --set output=runs
+grep -q '"verdict": "no-go"' runs/run/preflight.json
 
 # --- 4: model directories. One that is whole, then copies of it with one thing wrong.
 "$python" - <<'PYTHON'

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <numeric>
-
 #include "lorikeet/ops/merged_ffn.h"
-#include "src/ops/cpu/level.h"
+#include "lorikeet/ops/processor_level.h"
+#include "lorikeet/ops/workspace.h"
+#include "tests/ops/merged_testing.h"
 
 namespace lorikeet::ops {
 namespace {
@@ -23,8 +23,7 @@ Arguments make_arguments(const std::vector<int64_t>& lengths, int64_t D, int64_t
                          torch::ScalarType dtype, torch::ScalarType experts) {
   torch::manual_seed(11);
   Arguments a;
-  a.offsets.assign(lengths.size() + 1, 0);
-  std::partial_sum(lengths.begin(), lengths.end(), a.offsets.begin() + 1);
+  a.offsets = offsets_of(lengths);
   const auto G = static_cast<int64_t>(lengths.size());
   const auto leaf = [](std::vector<int64_t> shape, double scale, torch::ScalarType type) {
     return (torch::randn(shape, torch::kDouble) * scale).to(type).requires_grad_();
@@ -61,19 +60,6 @@ std::vector<Tensor> results(const Arguments& a, const Tensor& dy, bool reference
   return all;
 }
 
-double relative_error(const Tensor& actual, const Tensor& expected) {
-  const Tensor difference = actual.to(torch::kDouble) - expected;
-  const double scale = expected.norm().item<double>();
-  return difference.norm().item<double>() / (scale == 0 ? 1 : scale);
-}
-
-/// Puts the level back when a test ends.
-class AtLevel {
- public:
-  explicit AtLevel(const std::string& name) { cpu::force_level(name); }
-  ~AtLevel() { cpu::force_level(""); }
-};
-
 struct Case {
   std::vector<int64_t> lengths;
   int64_t D, F, E;
@@ -99,7 +85,8 @@ class TiledMergedFfn : public testing::TestWithParam<std::string> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Levels, TiledMergedFfn, testing::Values("avx512", "avx2", "portable"),
+INSTANTIATE_TEST_SUITE_P(Levels, TiledMergedFfn,
+                         testing::Values("avx512bf16", "avx512", "avx2", "portable"),
                          [](const auto& info) { return info.param; });
 
 void expect_near_exact(const Case& c, torch::ScalarType dtype, torch::ScalarType experts,
@@ -181,6 +168,36 @@ TEST(MergedFfnLevels, ReferenceCanBeAskedForByArgumentAndByLevel) {
 
 TEST(MergedFfnLevels, AnUnknownLevelIsRefusedByName) {
   EXPECT_THROW(cpu::force_level("avx1024"), c10::Error);
+  const char* const before = std::getenv("LORIKEET_CPU");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("LORIKEET_CPU", "avx1024", 1);
+  EXPECT_EQ(processor_level_problem(), "it may be avx512bf16, avx512, avx2, portable or reference");
+  ::setenv("LORIKEET_CPU", "portable", 1);
+  EXPECT_EQ(processor_level_problem(), "");
+  ::setenv("LORIKEET_CPU", kept.c_str(), 1);
+}
+
+TEST(MergedFfnWorkspace, StaysBelowItsBound) {
+  if (cpu::level().kernels == nullptr) GTEST_SKIP() << "the reference form is not counted";
+  const int threads = torch::get_num_threads();
+  torch::set_num_threads(2);
+  const std::vector<int64_t> lengths(16, 64);
+  const int64_t tokens = 16 * 64;
+  for (const Case& c : {Case{lengths, 128, 704, 1}, Case{lengths, 128, 704, 8},
+                        Case{lengths, 256, 1408, 8}, Case{lengths, 512, 1376, 2}}) {
+    for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+      const Arguments a = make_arguments(lengths, c.D, c.F, c.E, dtype, dtype);
+      results(a, torch::ones({tokens, c.D}));
+      const int64_t bound =
+          tiled_workspace_bound(tokens, c.D, c.F, c.E, dtype == torch::kFloat ? 4 : 2, 2);
+      for (const bool backward : {false, true}) {
+        EXPECT_GT(tiled_workspace_bytes(backward), 0);
+        EXPECT_LT(tiled_workspace_bytes(backward), bound)
+            << "D " << c.D << " F " << c.F << " E " << c.E << " " << dtype << " " << backward;
+      }
+    }
+  }
+  torch::set_num_threads(threads);
 }
 
 TEST(MergedFfnLevels, LargeAndTinyActivationsStayFinite) {

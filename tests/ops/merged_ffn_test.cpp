@@ -6,7 +6,8 @@
 #include <torch/torch.h>
 
 #include <array>
-#include <numeric>
+
+#include "tests/ops/merged_testing.h"
 
 namespace lorikeet::ops {
 namespace {
@@ -22,8 +23,7 @@ Arguments make_arguments(const std::vector<int64_t>& lengths, int64_t D, int64_t
                          torch::ScalarType dtype) {
   torch::manual_seed(7);
   Arguments a;
-  a.offsets.assign(lengths.size() + 1, 0);
-  std::partial_sum(lengths.begin(), lengths.end(), a.offsets.begin() + 1);
+  a.offsets = offsets_of(lengths);
   const auto G = static_cast<int64_t>(lengths.size());
   const auto leaf = [&](std::vector<int64_t> shape, double scale) {
     return (torch::randn(shape, torch::kDouble) * scale).to(dtype).requires_grad_();
@@ -54,13 +54,6 @@ Tensor by_definition(const Arguments& a) {
     parts.push_back(h.mm(merged(a.down).t()));
   }
   return torch::cat(parts);
-}
-
-double relative_error(const Tensor& actual, const Tensor& expected) {
-  const double scale = expected.to(torch::kDouble).norm().item<double>();
-  const double error =
-      (actual.to(torch::kDouble) - expected.to(torch::kDouble)).norm().item<double>();
-  return scale == 0 ? error : error / scale;
 }
 
 std::vector<Tensor> gradients(const Tensor& y, const Tensor& dy, const Arguments& a) {

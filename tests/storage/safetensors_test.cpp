@@ -77,6 +77,30 @@ TEST(Safetensors, CastsFloatingPointOnlyWhenAsked) {
   EXPECT_TRUE(same(file.load("i"), counting({3}, at::kInt)));
 }
 
+TEST(Safetensors, TakesDataWhenItIsWrittenNotBefore) {
+  const TemporaryFolder folder;
+  const at::Tensor here = counting({3}, at::kFloat), later = counting({2, 5}, at::kFloat);
+  const NamedTensors tensors = {{"a", here}, {"b", later.to(at::kMeta)}};
+  SafetensorsOptions options;
+  std::vector<std::string> asked;
+  options.load = [&](const std::string& name) {
+    asked.push_back(name);
+    return later;
+  };
+  save_safetensors(folder / "a", tensors, options);
+  save_safetensors(folder / "b", {{"a", here}, {"b", later}});
+  EXPECT_EQ(read_text_file(folder / "a", ExitCode::kCheckpoint),
+            read_text_file(folder / "b", ExitCode::kCheckpoint));
+  EXPECT_THAT(asked, ElementsAre("b"));
+  options.load = [&](const std::string&) { return here; };
+  EXPECT_THAT(testing::error_of(ExitCode::kInternal,
+                                [&] { save_safetensors(folder / "a", tensors, options); }),
+              HasSubstr("'b' is not of its dtype and shape"));
+  EXPECT_THAT(
+      testing::error_of(ExitCode::kCheckpoint, [&] { save_safetensors(folder / "c", tensors); }),
+      HasSubstr("no dense data"));
+}
+
 TEST(Safetensors, AViewOutlivesTheReaderAndTheFile) {
   const TemporaryFolder folder;
   const at::Tensor tensor = counting({1000}, at::kFloat);

@@ -76,6 +76,7 @@ class Rollback : public TrainProgram {
 TEST_F(Rollback, LeavesOutTheOffendingDataAndGivesUpAfterTheLastOne) {
   finish("log", frozen_ + Settings{"train.steps=40"});
   EXPECT_THAT(read_text(file("log", "log.txt")), HasSubstr("the loss spikes to"));
+  EXPECT_THAT(read_text(file("log", "log.txt")), HasSubstr("time: steps "));
   const Settings settings = rolling_ + Settings{"train.steps=40"};
   const Ended ended = run("run", settings);
   ASSERT_EQ(ended.code, 5) << ended.err;

@@ -127,7 +127,7 @@ class TrainProgram : public ::testing::Test {
 
   Child start(const std::string& name, const Settings& settings = {},
               const std::vector<std::string>& options = {}) {
-    std::vector<std::string> arguments = {program(), "pretrain", config_};
+    std::vector<std::string> arguments = {program(), command_, config_};
     for (const std::string& setting : Settings{"name=" + name, "output=" + folder_.path()}) {
       arguments.insert(arguments.end(), {"--set", setting});
     }
@@ -217,6 +217,7 @@ class TrainProgram : public ::testing::Test {
     EXPECT_TRUE(model_bytes(a) == model_bytes(b)) << "the weights differ";
   }
 
+  std::string command_ = "pretrain";
   const TemporaryFolder folder_;
   const std::string config_ = folder_ / "run.yaml";
 };

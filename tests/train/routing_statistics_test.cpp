@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "lorikeet/model/parameter_units.h"
 #include "tests/model/test_models.h"
 
 namespace lorikeet {
@@ -102,15 +103,25 @@ TEST(ExpertDistances, AreZeroForCopiesAndTheLargestPairOtherwise) {
 }
 
 TEST(RouterGradientNorms, AreThoseOfTheGradients) {
-  LanguageModel model = testing_models::make_model(testing_models::tiny_config());
-  EXPECT_THAT(router_gradient_norms(*model), ElementsAre(0, 0)) << "before the first backward";
-  auto router = model->named_parameters()["model.layers.1.mlp.router.weight"];
-  router.mutable_grad() = torch::full_like(router, 0.5);
-  EXPECT_THAT(router_gradient_norms(*model),
-              ElementsAre(0, DoubleNear(0.5 * std::sqrt(3.0 * 16), 1e-6)));
-  LanguageModel dense =
+  const auto world = World::single(torch::kCPU);
+  const auto norms = [&](const LanguageModel& model, double gradient) {
+    ShardedParameters parameters(parameter_units(*model), 0, world->mesh());
+    const auto place = parameters.place_of("model.layers.1.self_attn.q_proj.weight");
+    EXPECT_EQ(place.unit, 2);
+    for (const ParameterPiece& piece : parameters.pieces()) {
+      if (piece.name != "model.layers.1.mlp.router.weight") continue;
+      parameters.optimizer_tensors()[piece.tensor]
+          .values.grad()
+          .narrow(0, piece.offset, piece.numel)
+          .fill_(gradient);
+    }
+    return router_gradient_norms(parameters, *world);
+  };
+  const LanguageModel model = testing_models::make_model(testing_models::tiny_config());
+  EXPECT_THAT(norms(model, 0.5), ElementsAre(0, DoubleNear(0.5 * std::sqrt(3.0 * 16), 1e-6)));
+  const LanguageModel dense =
       testing_models::make_model(testing_models::tiny_config(FeedForwardKind::kDense));
-  EXPECT_THAT(router_gradient_norms(*dense), IsEmpty());
+  EXPECT_THAT(norms(dense, 0.5), IsEmpty());
   EXPECT_THAT(largest_expert_distances(*dense), IsEmpty());
 }
 

@@ -125,7 +125,7 @@ TEST(PeriodClock, TurnsStepsTokensAndPercentIntoSteps) {
     PeriodClock clock(period, 200, 1000);
     std::vector<int64_t> steps;
     for (int64_t step = 1; step <= 30; ++step) {
-      if (clock.is_due(step)) steps.push_back(step);
+      if (clock.is_due(step, 0)) steps.push_back(step);
     }
     return steps;
   };
@@ -137,12 +137,13 @@ TEST(PeriodClock, TurnsStepsTokensAndPercentIntoSteps) {
 }
 
 TEST(PeriodClock, CountsSecondsFromTheLastTime) {
-  PeriodClock clock(Period::seconds(0.05), 200, 1000);
-  EXPECT_EQ(clock.steps(), 0);
-  EXPECT_FALSE(clock.is_due(1));
-  std::this_thread::sleep_for(std::chrono::milliseconds(60));
-  EXPECT_TRUE(clock.is_due(2));
-  EXPECT_FALSE(clock.is_due(2)) << "it has just been";
+  PeriodClock clock(Period::seconds(5), 200, 1000);
+  EXPECT_TRUE(clock.is_timed());
+  EXPECT_FALSE(clock.is_due_at(0));
+  EXPECT_FALSE(clock.is_due(1, 4.9));
+  EXPECT_TRUE(clock.is_due(2, 5.5));
+  EXPECT_FALSE(clock.is_due(3, 10.4)) << "5 s after the last";
+  EXPECT_TRUE(clock.is_due(4, 10.5));
 }
 
 }  // namespace

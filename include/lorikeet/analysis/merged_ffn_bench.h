@@ -14,13 +14,14 @@ struct MergedFfnShape {
 /// One way of computing it.
 struct MergedFfnTiming {
   MergedFfnShape shape;
-  std::string
-      form;  ///< dense (ours with one expert and one segment), merged (ours), reference (ATen)
+  /// peak (the micro-kernel alone, for a dense layer's FLOPs), dense (ours with one expert and one
+  /// segment), merged (ours), batched (LibTorch's batched products, on CUDA), reference (ATen)
+  std::string form;
   int64_t num_experts;
   double forward_ms, ms;        ///< best of the repetitions; ms: forward and backward
   double gflops;                ///< of a dense layer, 18 N D F, over ms
   double over_dense;            ///< ms over dense's
-  int64_t workspace_bytes = 0;  ///< 0 for the reference, which is not counted
+  int64_t workspace_bytes = 0;  ///< of dense and merged; the others are not counted
 };
 
 struct MergedFfnBench {
@@ -28,11 +29,15 @@ struct MergedFfnBench {
   std::vector<int64_t> experts{8, 32};
   int64_t repetitions = 5;
   bool with_reference = true;
+  std::string device = "cpu";  ///< or cuda, where a GPU can be used
 };
 
 /// Times every shape in every form. Forms take turns within a repetition, so that a machine that is
 /// busy for a while is busy for all of them.
 std::vector<MergedFfnTiming> run(const MergedFfnBench& bench);
+
+/// Shapes that show growth: segments of 64 .. 1024 tokens, and from a quarter to twice the tokens.
+std::vector<MergedFfnShape> merged_ffn_sweep(const MergedFfnShape& at);
 
 /// A table for people, and the same as JSON lines.
 std::string to_table(const std::vector<MergedFfnTiming>& timings);

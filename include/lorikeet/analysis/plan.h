@@ -18,7 +18,7 @@ struct MemoryPlan {
   int64_t compute_copies = 0;  ///< bf16 weights that the graph keeps until backward
   int64_t activations = 0;     ///< estimate: what the graph keeps of one micro-batch
   int64_t recomputed = 0;      ///< estimate: what checkpointing rebuilds of one layer in backward
-  int64_t logits = 0;          ///< estimate: logits and their gradient
+  int64_t logits = 0;          ///< estimate: logits and their gradient, as many as exist at once
 
   // The workspace of merged_ffn's backward: one layer at a time.
   int64_t merge_workspace = 0;   ///< merged weights of the segments in hand, their fp32 gradients,
@@ -32,10 +32,17 @@ struct MemoryPlan {
   }
 };
 
+/// Bytes that one rank sends in a step (docs/parallel.md), padding left out.
+struct WirePlan {
+  int64_t gradients = 0;
+  int64_t parameters = 0;
+};
+
 /// What a configuration asks for, computed without allocating or reading anything.
 struct RunPlan {
   ParameterCount parameters;
   MemoryPlan memory;
+  WirePlan wire;
   int64_t ranks = 1;  ///< replicate x shard x slice; `replicate: auto` counts as 1
   int64_t total_steps = 0;
   int64_t tokens_per_step = 0;

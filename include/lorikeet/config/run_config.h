@@ -74,6 +74,7 @@ struct CheckpointConfig {
   Period every = Period::steps(1000);
   int64_t keep_last = 3;
   Period keep_every = Period::never();
+  std::string local;  ///< folder on a fast disk of each node; empty: none
 
   bool operator==(const CheckpointConfig&) const = default;
 };
@@ -86,6 +87,8 @@ struct EvaluateConfig {
 };
 
 struct LogConfig {
+  int64_t trace_first = 0;  ///< step; 0: never
+  int64_t trace_steps = 3;
   Period every = Period::steps(10);
   bool tensorboard = true;
   double peak_flops = 0;  ///< FLOP/s of the device for MFU; 0: measured at start
@@ -107,6 +110,7 @@ struct ParallelConfig {
   int64_t shard = 1;
   int64_t zero = 1;
   int64_t slice = 1;
+  Period timeout = Period::seconds(600);  ///< after which a waiting rank takes another for stuck
 
   bool operator==(const ParallelConfig&) const = default;
 };

@@ -33,6 +33,9 @@ bool load_cuda_backend(std::string* why_not = nullptr);
 /// What was found. Empty unless load_cuda_backend() answered true.
 const CudaBackend& cuda_backend();
 
+/// What liblorikeet_cuda.so exports under a name; null where the library is not open or lacks it.
+void* cuda_symbol(const char* name);
+
 namespace detail {
 /// The function that liblorikeet_cuda.so exports as `lorikeet_cuda_describe`. Fills `backend`;
 /// returns nullptr, or why no GPU can be used (a string that stays valid).

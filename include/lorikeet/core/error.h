@@ -11,12 +11,14 @@ namespace lorikeet {
 /// swallow codes.
 enum class ExitCode {
   kOk = 0,
-  kInternal = 1,    ///< a defect of ours, never a user's mistake
-  kUsage = 2,       ///< configuration or command line
-  kData = 3,        ///< corpora, token shards, token ids
-  kCheckpoint = 4,  ///< model directories, weight files, checkpoints
-  kDiverged = 5,    ///< training diverged; does not restart by itself
-  kPreempted = 75,  ///< asked to stop; resumable
+  kInternal = 1,       ///< a defect of ours, never a user's mistake
+  kUsage = 2,          ///< configuration or command line
+  kData = 3,           ///< corpora, token shards, token ids
+  kCheckpoint = 4,     ///< model directories, weight files, checkpoints
+  kDiverged = 5,       ///< training diverged; does not restart by itself
+  kCommunication = 6,  ///< another rank died, is stuck, or runs something else
+  kNoGo = 7,           ///< preflight: this machine is not fit for the run
+  kPreempted = 75,     ///< asked to stop; resumable
 };
 
 /// An error a user can act on: one message naming the thing, the value and the rule, and one hint.

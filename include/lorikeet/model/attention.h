@@ -36,6 +36,7 @@ class AttentionImpl : public torch::nn::Module {
 
   int64_t num_heads_, num_kv_heads_, head_size_;
   QkNorm qk_norm_;
+  bool is_reference_;  ///< LibTorch's attention everywhere
   Linear q_proj_{nullptr}, k_proj_{nullptr}, v_proj_{nullptr}, o_proj_{nullptr};
   RmsNorm q_norm_{nullptr}, k_norm_{nullptr};
 };

@@ -11,6 +11,8 @@
 #include "lorikeet/model/feed_forward.h"
 #include "lorikeet/model/layers.h"
 #include "lorikeet/model/sequence_layout.h"
+#include "lorikeet/ops/cross_entropy.h"
+#include "lorikeet/parallel/unit_schedule.h"
 
 namespace lorikeet {
 
@@ -65,12 +67,19 @@ class LanguageModelImpl : public torch::nn::Module {
   /// gradient.
   void set_checkpointing(ActivationCheckpointing parts) { checkpointing_ = parts; }
 
+  /// From now on told before and after each unit of parameter_units() in forward; null: nobody.
+  /// `schedule` must outlive its use.
+  void set_unit_schedule(UnitSchedule* schedule) { schedule_ = schedule; }
+
   /// @param ids_BL [B, L] int64, each in [0, vocab_size)
   /// @param documents lengths of each row's documents; empty: every row is one document
   ModelOutput forward(const torch::Tensor& ids_BL,
                       const std::vector<DocumentLengths>& documents = {});
   /// @param hidden [..., D] @return [..., vocab_size], in compute dtype
   torch::Tensor logits(const torch::Tensor& hidden);
+  /// The loss of predicting targets_N from hidden_ND, without all logits at once; see
+  /// ops::linear_cross_entropy.
+  ops::CrossEntropy cross_entropy(const torch::Tensor& hidden_ND, const torch::Tensor& targets_N);
 
   /// Generation: an empty sequence, to which `extend` adds first a whole prompt, then one token at
   /// a time. Each call computes the new tokens alone. For a model in evaluation mode, without
@@ -83,9 +92,12 @@ class LanguageModelImpl : public torch::nn::Module {
   torch::Device device() const;
 
  private:
+  const torch::Tensor& head_weight() const;  // [V, D]
+
   ModelConfig config_;
   torch::ScalarType compute_dtype_;
   ActivationCheckpointing checkpointing_ = ActivationCheckpointing::kNone;
+  UnitSchedule* schedule_ = nullptr;
   Decoder model_{nullptr};
   Linear lm_head_{nullptr};  ///< null with tied embeddings
 };

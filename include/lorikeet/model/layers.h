@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "lorikeet/config/model_config.h"
+
 namespace lorikeet {
 
 // Weights are created uninitialised (initialise_parameters or a model directory fills them), so
@@ -31,12 +33,13 @@ TORCH_MODULE(Embedding);
 /// `weight` [size]; see ops::rms_norm.
 class RmsNormImpl : public torch::nn::Module {
  public:
-  RmsNormImpl(int64_t size, double eps, const torch::TensorOptions& options);
+  RmsNormImpl(int64_t size, const ModelConfig& config, const torch::TensorOptions& options);
   torch::Tensor forward(const torch::Tensor& x);
   torch::Tensor weight;
 
  private:
   double eps_;
+  bool is_reference_;  ///< the composition of ATen
 };
 TORCH_MODULE(RmsNorm);
 

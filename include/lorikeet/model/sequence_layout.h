@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lorikeet/config/model_config.h"
-#include "lorikeet/ops/functions.h"
+#include "lorikeet/ops/rope.h"
 
 namespace lorikeet {
 

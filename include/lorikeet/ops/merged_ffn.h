@@ -18,8 +18,9 @@ inline constexpr int64_t kSegmentsMergedAtOnce = 16;
 /// @param routing  [G, E]  fp32 (fp64 where x is)
 /// @param gate,up  [E, F, D], @param down [E, D, F]: all of x's dtype, or all fp32 where x is bf16
 /// (then merged from fp32, with gradients in fp32)
-/// @param reference  the plain statement in ATen instead of the CPU's tiled form; fp64 and CUDA
-/// take it always
+/// @param reference  the plain statement in ATen instead of the tiled form; fp64 takes it always.
+/// On CUDA what our kernels don't take (docs/gpu_kernels.md) goes through LibTorch's batched
+/// products
 /// @return [N, D], x's dtype
 /// Differentiable once in x, routing, gate, up and down. Saves the inputs and, tiled, the products
 /// with gate and up; merges again in backward: merged weights are never kept.
@@ -27,8 +28,14 @@ at::Tensor merged_ffn(const at::Tensor& x, at::IntArrayRef offsets, const at::Te
                       const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down,
                       bool reference = false);
 
-/// Bytes of working memory that the last forward or backward of the tiled form took, beyond
-/// arguments, results and what forward saved. @param backward which of the two
-int64_t merged_ffn_workspace_bytes(bool backward);
+/// While one lives, CUDA tensors go through LibTorch's batched products even where our kernels
+/// would take them: for comparing the two. For the whole process; not nested.
+class WithBatchedProducts {
+ public:
+  WithBatchedProducts();
+  ~WithBatchedProducts();
+  WithBatchedProducts(const WithBatchedProducts&) = delete;
+  WithBatchedProducts& operator=(const WithBatchedProducts&) = delete;
+};
 
 }  // namespace lorikeet::ops

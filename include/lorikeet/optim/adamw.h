@@ -2,17 +2,16 @@
 #include <torch/torch.h>
 
 #include <cstddef>
-#include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "lorikeet/config/run_config.h"
+#include "lorikeet/parallel/sharded_parameters.h"
 
 namespace lorikeet {
 
-/// Parameters, or an optimizer's state, by name.
+/// Parameters by name.
 using NamedParameters = std::vector<std::pair<std::string, torch::Tensor>>;
 
 /// What AdamW keeps of one parameter.
@@ -36,41 +35,24 @@ class AdamW {
   /// @param parameters  leaves, fp32 or double, contiguous, of one dtype and device; names unique
   /// @throws Error(kInternal) where they are not, Error(kUsage) for a kind other than adamw
   AdamW(NamedParameters parameters, const OptimizerConfig& config);
+  /// Over flat tensors, whose gradients are theirs to keep; matrices are those marked so.
+  static AdamW over(const std::vector<OptimizerTensor>& tensors, const OptimizerConfig& config);
 
   /// One step with the gradients at hand; a parameter without one is left alone, its state too.
   void step(double learning_rate);
-  /// The same, decided on the device: nothing changes where `skip`, fp32 [], is 1; it is 0
-  /// otherwise.
-  void step(double learning_rate, const torch::Tensor& skip);
-  /// Frees the gradients.
-  void zero_grad();
 
   const NamedParameters& parameters() const { return parameters_; }
-  /// Moments of one parameter, to read or to fill: after the dense warm-up
-  /// `merged.state_of(name).exp_avg.copy_(dense.state_of(old_name).exp_avg)` keeps the dense
-  /// layers' moments for all experts, by broadcasting.
-  AdamWState& state_of(const std::string& name);
-  /// All of it for a checkpoint, not copied: `optimizer.exp_avg.<parameter>`,
-  /// `optimizer.exp_avg_sq.<parameter>` and `optimizer.step.<parameter>`.
-  NamedParameters state() const;
-  /// Copies state() of another run into this one. Names that do not begin with `optimizer.` are
-  /// ignored, so that a whole checkpoint's tensors may be given.
-  /// @throws Error(kCheckpoint) for one that is missing, unknown or of another shape or dtype;
-  /// nothing was changed then
-  void load_state(const NamedParameters& tensors);
-  /// As new: all moments and steps 0.
-  void reset();
+  /// Of one parameter, by its position, to read or to fill.
+  AdamWState& state_at(size_t index) { return states_.at(index); }
+  const AdamWState& state_at(size_t index) const { return states_.at(index); }
 
  private:
-  void step_if(double learning_rate, const std::optional<torch::Tensor>& skip);
+  AdamW(NamedParameters parameters, std::vector<bool> is_decayed, const OptimizerConfig& config);
 
   NamedParameters parameters_;
-  std::vector<AdamWState> states_;                 // parallel to parameters_
-  std::unordered_map<std::string, size_t> index_;  // name -> position in both
+  std::vector<bool> is_decayed_;    // parallel to parameters_
+  std::vector<AdamWState> states_;  // parallel to parameters_
   double beta1_, beta2_, eps_, weight_decay_;
 };
-
-/// Whether weight decay applies to a parameter of this shape.
-bool is_decayed(const torch::Tensor& parameter);
 
 }  // namespace lorikeet

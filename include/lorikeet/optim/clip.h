@@ -16,9 +16,16 @@ namespace lorikeet {
 /// @return the norm before clipping
 double clip_gradients(const std::vector<torch::Tensor>& parameters, double max_norm);
 
-/// The same without waiting for the device.
-/// @return the norm, double [] on the gradients' device (on the CPU where there are none)
-torch::Tensor clip_gradients_without_sync(const std::vector<torch::Tensor>& parameters,
-                                          double max_norm);
+/// Its parts, for gradients that lie on several ranks.
+///
+/// The sum of all squares as high + low: double [2] on the gradients' device. On the CPU, as long
+/// as tensors are cut at multiples of 1024 elements, the sum is the same to the last bit of `high`
+/// (but for ties) however they are cut.
+torch::Tensor sum_of_squares(const std::vector<torch::Tensor>& parameters);
+/// @param sums_P2  of P ranks @return the norm, double []
+torch::Tensor norm_of(const torch::Tensor& sums_P2);
+/// Scales all gradients as clip_gradients does, for a global norm that is known.
+void scale_gradients(const std::vector<torch::Tensor>& parameters, const torch::Tensor& norm,
+                     double max_norm);
 
 }  // namespace lorikeet

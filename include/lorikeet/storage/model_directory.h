@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -69,6 +70,7 @@ struct ModelDirectoryOptions {
   std::string tokenizer_path;               ///< copied as tokenizer.model; empty: none
   /// Floating-point weights are cast to this, one at a time.
   std::optional<at::ScalarType> dtype = std::nullopt;
+  std::function<at::Tensor(const std::string& name)> load = nullptr;  ///< SafetensorsOptions::load
   std::optional<int64_t> bos_token_id = std::nullopt;
   std::optional<int64_t> eos_token_id = std::nullopt;
   /// kReplace takes the place of a whole model directory, and of nothing else.

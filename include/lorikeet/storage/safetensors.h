@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,6 +64,9 @@ struct SafetensorsOptions {
   std::map<std::string, std::string> metadata;
   /// Floating-point tensors are cast to this, one at a time.
   std::optional<at::ScalarType> dtype = std::nullopt;
+  /// Gives the data of those tensors that are on the meta device, one at a time: what is written
+  /// need not fit into memory.
+  std::function<at::Tensor(const std::string& name)> load = nullptr;
 };
 
 /// Writes the file as a whole or not at all (AtomicFile). Tensors may be on any device and in any

@@ -17,8 +17,11 @@ struct StepReport {
   double first_segment_loss = 0;  ///< the same over first segments alone
   double grad_norm = 0;           ///< before clipping
   double learning_rate = 0;
-  double seconds = 0;       ///< wall time
-  double data_seconds = 0;  ///< of which waiting for data
+  double seconds = 0;          ///< wall time
+  double clock = 0;            ///< seconds since the first rank has set up: the same on all ranks
+  double data_seconds = 0;     ///< of which waiting for data
+  double slowest_seconds = 0;  ///< until the last rank's gradients were there
+  int64_t slowest_rank = 0;
   bool is_skipped = false;  ///< loss or gradients were not finite, and the optimizer did not move
   std::vector<double> router_gradient_norms;  ///< on logged steps
 };
@@ -35,7 +38,8 @@ class Callback {
   virtual void at_end(TrainingState&) {}
   /// Under this name state() lies in checkpoints; no name, no state.
   virtual std::string name() const { return ""; }
-  virtual std::string state() const { return "{}"; }
+  /// Called on all ranks together; the first one's is saved, and loaded on all.
+  virtual std::string state() { return "{}"; }
   virtual void load_state(const std::string& /*json*/) {}
 };
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,23 +29,31 @@ class MetricsSink {
 class LogCallback : public Callback {
  public:
   /// @param peak_flops of the device, for MFU; 0: left out
-  LogCallback(const RunConfig& config, MetricsSink& sink, double peak_flops);
+  /// @param sink  null but on the first rank
+  LogCallback(const RunConfig& config, MetricsSink* sink, World& world, double peak_flops);
   void after_step(const StepReport& report, TrainingState& state) override;
   /// Adds what the routers did in one micro-batch.
   void observe(const std::vector<RoutingRecord>& routing) { routing_.add(routing); }
-  bool is_due(int64_t step) const { return steps_ > 0 && step % steps_ == 0; }
+  /// Known before the step: it then does what is only done for the log.
+  bool is_due(int64_t step) const {
+    return clock_.is_timed() ? is_next_due_ : clock_.is_due_at(step);
+  }
   std::string name() const override { return "log"; }
-  std::string state() const override { return routing_.state(); }
-  void load_state(const std::string& json) override { routing_.load_state(json); }
+  std::string state() override;
+  void load_state(const std::string& json) override;
 
  private:
   nlohmann::json row(const StepReport& report, const TrainingState& state);
+  nlohmann::json communication();
 
-  MetricsSink& sink_;
-  int64_t steps_;
+  MetricsSink* sink_;
+  World& world_;
+  PeriodClock clock_;
+  bool is_next_due_ = false;  // where the period is in seconds: found at the end of a step
   double flops_per_token_, peak_flops_;
   RoutingStatistics routing_;
-  int64_t window_tokens_ = 0;
+  std::map<std::string, CollectiveCount> counted_;  // at the last row
+  int64_t window_tokens_ = 0, window_steps_ = 0;
   double window_seconds_ = 0, window_data_seconds_ = 0;
 };
 
@@ -63,7 +72,9 @@ class ProgressCallback : public Callback {
 /// Loss by domain on the held-out documents, now and then and at the end.
 class ValidationCallback : public Callback {
  public:
-  ValidationCallback(const RunConfig& config, const Dataset& dataset, MetricsSink& sink);
+  /// @param sink  null but on the first rank
+  ValidationCallback(const RunConfig& config, const Dataset& dataset, MetricsSink* sink,
+                     World& world);
   void after_step(const StepReport& report, TrainingState& state) override;
   void at_end(TrainingState& state) override;
   /// Takes over losses that were found after `step` before the run was started again. Those that
@@ -74,7 +85,8 @@ class ValidationCallback : public Callback {
  private:
   void run(TrainingState& state);
 
-  MetricsSink& sink_;
+  MetricsSink* sink_;
+  World& world_;
   ValidationSet set_;
   PeriodClock clock_;
   int64_t micro_batch_;

@@ -1,5 +1,4 @@
 #pragma once
-#include <chrono>
 #include <cstdint>
 
 #include "lorikeet/config/quantity.h"
@@ -8,7 +7,7 @@ namespace lorikeet {
 
 /// Says when something periodic is due. Steps, tokens and percent are turned into a number of
 /// steps, so that they fall on the same steps whenever a run was resumed; seconds count from the
-/// last time.
+/// last time, on the first rank's clock, so that the ranks agree.
 class PeriodClock {
  public:
   PeriodClock(const Period& period, int64_t total_steps, int64_t tokens_per_step)
@@ -20,23 +19,21 @@ class PeriodClock {
     }
   }
 
-  /// @param step steps taken so far
-  bool is_due(int64_t step) {
-    if (!is_timed_) return steps_ > 0 && step % steps_ == 0;
-    const auto now = std::chrono::steady_clock::now();
-    if (std::chrono::duration<double>(now - last_).count() < seconds_) return false;
+  /// @param step steps taken so far @param now StepReport::clock
+  bool is_due(int64_t step, double now) {
+    if (!is_timed_) return is_due_at(step);
+    if (now - last_ < seconds_) return false;
     last_ = now;
     return true;
   }
-
-  /// 0 for never and for a period in seconds.
-  int64_t steps() const { return steps_; }
+  /// For a period that is not in seconds.
+  bool is_due_at(int64_t step) const { return steps_ > 0 && step % steps_ == 0; }
+  bool is_timed() const { return is_timed_; }
 
  private:
   bool is_timed_;
   int64_t steps_ = 0;
-  double seconds_ = 0;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  double seconds_ = 0, last_ = 0;
 };
 
 }  // namespace lorikeet

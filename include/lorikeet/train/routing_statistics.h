@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "lorikeet/model/language_model.h"
+#include "lorikeet/parallel/sharded_parameters.h"
+#include "lorikeet/parallel/world.h"
 
 namespace lorikeet {
 
@@ -22,6 +24,12 @@ class RoutingStatistics {
   ///   active_experts  experts whose weight exceeded 2/E at least once (Lory's measure of use)
   nlohmann::json report();
 
+  /// Moves what the other ranks have added to the first. On all ranks together, which have added
+  /// records alike.
+  void fold_into_first(World& world);
+  /// Drops what was added.
+  void forget();
+
   /// What was added since the last report, as JSON.
   std::string state() const;
   void load_state(const std::string& json);
@@ -34,7 +42,7 @@ class RoutingStatistics {
 /// Largest Frobenius distance between two experts of each layer, over all three matrices; empty for
 /// a dense model. Zero means that copied experts have not come apart.
 std::vector<double> largest_expert_distances(const LanguageModelImpl& model);
-/// L2 norm of each layer's router gradient; empty for a dense model.
-std::vector<double> router_gradient_norms(const LanguageModelImpl& model);
+/// L2 norm of each layer's router gradient, of all ranks together; empty for a dense model.
+std::vector<double> router_gradient_norms(const ShardedParameters& parameters, World& world);
 
 }  // namespace lorikeet

@@ -20,8 +20,10 @@ struct RunStatus {
 class RunFolder {
  public:
   /// Makes the folder where it is missing and locks it until the object goes.
+  /// @param is_owner  false for the ranks beside the first, which neither lock it nor set its
+  /// status
   /// @throws Error(kUsage) where another process holds it
-  explicit RunFolder(const std::string& path);
+  explicit RunFolder(const std::string& path, bool is_owner = true);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;

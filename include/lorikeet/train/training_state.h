@@ -8,6 +8,8 @@
 #include "lorikeet/config/run_config.h"
 #include "lorikeet/model/language_model.h"
 #include "lorikeet/optim/adamw.h"
+#include "lorikeet/parallel/sharded_parameters.h"
+#include "lorikeet/parallel/world.h"
 #include "lorikeet/train/loss_guard.h"
 #include "lorikeet/train/sequence_cursor.h"
 
@@ -17,10 +19,12 @@ namespace lorikeet {
 class TrainingState {
  public:
   /// A run at its beginning: parameters from (seed, name); dense while the dense warm-up lasts.
-  TrainingState(const RunConfig& config, torch::Device device);
+  /// Over the ranks of `world`, which must outlive it.
+  TrainingState(const RunConfig& config, World& world);
 
   LanguageModel model{nullptr};
-  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<ShardedParameters> sharded;  ///< the model's parameters
+  std::unique_ptr<AdamW> optimizer;            ///< over this rank's part of them
   SequenceCursor cursor;
   LossGuard guard;
   int64_t step = 0;  ///< taken so far
@@ -32,19 +36,25 @@ class TrainingState {
   /// a router's starts anew either way.
   void end_dense_warmup();
 
-  /// The parameters' and moments' memory is shared, not copied. `config_yaml`, versions and
-  /// fingerprint are the caller's.
+  /// This rank's pieces; the parameters' and moments' memory is shared, not copied. `config_yaml`,
+  /// versions and fingerprint are the caller's.
   CheckpointContent to_checkpoint() const;
   /// @throws Error(kCheckpoint) where the content is of another model
   void restore(const CheckpointContent& content);
 
  private:
-  void build(bool is_dense_warmup);
+  void build(bool is_dense_warmup, const ShardedParameters::Fill& fill);
+  void copy_moments(ShardedParameters& dense, AdamW& dense_optimizer);
+  void restore_optimizer(const CheckpointContent& content);
 
   RunConfig config_;
-  torch::Device device_;
+  World* world_;
   bool is_dense_warmup_ = false;
 };
+
+/// Whether the model in it is the dense one of the warm-up.
+/// @throws Error(kCheckpoint) where it is no checkpoint of a training run
+bool is_of_dense_warmup(const CheckpointContent& content);
 
 /// Steps that train the dense model before its layers are copied into experts; 0 without a dense
 /// warm-up.

@@ -5,6 +5,7 @@
 
 #include "lorikeet/data/validation_set.h"
 #include "lorikeet/model/language_model.h"
+#include "lorikeet/parallel/world.h"
 
 namespace lorikeet {
 
@@ -13,6 +14,8 @@ namespace lorikeet {
 using DomainLosses = std::vector<std::pair<std::string, double>>;
 
 /// @param micro_batch contexts at once
-DomainLosses validate(LanguageModel& model, const ValidationSet& set, int64_t micro_batch);
+/// @param world  ranks that share the work; all get the losses, the same as one rank would find
+DomainLosses validate(LanguageModel& model, const ValidationSet& set, int64_t micro_batch,
+                      World& world);
 
 }  // namespace lorikeet

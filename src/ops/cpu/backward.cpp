@@ -5,8 +5,7 @@
 //     owners of rows of D:  merge gate and up tiles; dx += da gate + db up;
 //                           gradients of merged tiles, dW and dr from them (backward_owner.cpp)
 //
-// Each number of a result is summed by one thread in one order; dr has a place of its own for every
-// pair of an outer block and a block of D, and those are summed at the end.
+// Each number of a result is summed by one thread in one order.
 #include "backward.h"
 
 #include <ATen/ATen.h>
@@ -14,8 +13,9 @@
 #include <algorithm>
 
 #include "level.h"
-#include "pages.h"
+#include "merged_ffn.h"
 #include "product.h"
+#include "workspace.h"
 
 namespace lorikeet::ops::cpu {
 
@@ -27,44 +27,19 @@ constexpr int64_t kOuter = 384;
 
 template <class T>
 void run(Backward<T> job, const OuterBlocks& outer, const Workers& workers,
-         std::vector<float>& drouting) {
-  const int64_t model_blocks = ceil_divide(job.D, kModelBlock);
-  const int64_t part = static_cast<int64_t>(drouting.size()) / outer.count;
-  for (int64_t f0 = 0; f0 < job.F; f0 += outer.size) {
-    const int64_t size = std::min(outer.size, job.F - f0);
+         DroutingParts& drouting) {
+  for (int64_t i = 0; i < outer.count; ++i) {
+    const int64_t f0 = i * outer.size, size = std::min(outer.size, job.F - f0);
     workers.run(
         ceil_divide(size, kFeatureBlock),
-        [&](int64_t i, Scratch scratch) {
-          const int64_t begin = i * kFeatureBlock;
+        [&](int64_t block, Scratch scratch) {
+          const int64_t begin = block * kFeatureBlock;
           hidden_gradients(job, f0, begin, std::min(kFeatureBlock, size - begin), scratch);
         },
         release_products);
-    job.drouting = drouting.data() + f0 / outer.size * part;
-    workers.run(
-        model_blocks,
-        [&](int64_t i, Scratch scratch) {
-          const int64_t d0 = i * kModelBlock, columns = std::min(kModelBlock, job.D - d0);
-          if (job.needed[0]) input_gradient(job, f0, size, d0, columns, scratch);
-          weight_gradients(job, f0, size, d0, columns, scratch);
-        },
-        release_products);
+    job.owner.drouting = drouting.block(i);
+    own_columns(job.owner, f0, size, workers);
   }
-}
-
-/// Sums the parts in their order.
-Tensor total_drouting(const std::vector<float>& parts, const Plan& plan, const Tensor& routing) {
-  Tensor total = at::zeros(routing.sizes(), routing.options());
-  const int64_t E = routing.size(1);
-  const auto segments = static_cast<int64_t>(plan.segments.size());
-  for (int64_t s = 0; s < segments; ++s) {
-    float* const row = total.mutable_data_ptr<float>() + plan.segments[s].index * E;
-    for (int64_t e = 0; e < E; ++e) {
-      double sum = 0;
-      for (size_t i = s * E + e; i < parts.size(); i += segments * E) sum += parts[i];
-      row[e] = static_cast<float>(sum);
-    }
-  }
-  return total;
 }
 
 template <class T>
@@ -76,57 +51,47 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   const Plan plan(offsets);
   const auto chunks = merge_chunks(plan, routing);
   const OuterBlocks outer(F, kOuter, kFeatureBlock);
-  const HiddenGradients<T> hidden(plan, outer.size);
-  const Workers workers(std::max(hidden_scratch<T>(D), owner_scratch<T>(plan, outer.size, E)));
-  std::vector<float> drouting(needed[1] ? outer.count * ceil_divide(D, kModelBlock) *
-                                              static_cast<int64_t>(plan.segments.size()) * E
-                                        : 0);
-  const auto fresh = [](const Tensor& like, bool is_needed, at::ScalarType dtype) {
-    if (!is_needed) return Tensor();
-    Tensor result = at::empty(like.sizes(), like.options().dtype(dtype));
-    prefer_large_pages(result.mutable_data_ptr(), static_cast<int64_t>(result.nbytes()));
-    return result;
-  };
-  // Sums over several chunks of segments would round at each if they were bf16.
-  const bool one_chunk = static_cast<int64_t>(plan.segments.size()) <= kGradientChunk;
-  const auto dtype = one_chunk ? gate.scalar_type() : at::kFloat;
-  const Tensor dx = fresh(x, needed[0], at::kFloat), dgate = fresh(gate, needed[2], dtype),
-               dup = fresh(up, needed[3], dtype), ddown = fresh(down, needed[4], dtype);
+  const HiddenGradients<T> hidden(plan, outer.size, /*feature_parts=*/3, /*token_parts=*/2);
+  const Workers workers(
+      std::max(hidden_scratch<T>(plan, D), owner_scratch<T>(plan, outer.size, /*inputs=*/2, E)));
+  DroutingParts drouting(needed[1], outer.count, ceil_divide(D, kModelBlock<T>), plan, E);
+  const auto dtype = gradient_dtype(plan, gate);
+  const Tensor dx = fresh_gradient(x, needed[0], at::kFloat),
+               dgate = fresh_gradient(gate, needed[2], dtype),
+               dup = fresh_gradient(up, needed[3], dtype),
+               ddown = fresh_gradient(down, needed[4], dtype);
   const auto numbers = [](const Tensor& t) { return static_cast<const T*>(t.const_data_ptr()); };
-  const auto place = [](const Tensor& t) {
-    return ExpertGradient{t.defined() ? t.mutable_data_ptr() : nullptr,
-                          t.defined() && t.scalar_type() == at::kBFloat16};
+  const auto weight = [](const Tensor& experts, const Tensor& gradient) {
+    return ExpertWeight{ExpertMatrix(experts), expert_gradient(gradient)};
   };
-  run(Backward<T>{.kernels = *level().kernels,
-                  .plan = plan,
-                  .chunks = chunks,
-                  .gate = ExpertMatrix(gate),
-                  .up = ExpertMatrix(up),
+  run(Backward<T>{.owner = {.kernels = *level().kernels,
+                            .plan = plan,
+                            .chunks = chunks,
+                            .hidden = hidden,
+                            .D = D,
+                            .E = E,
+                            .x = numbers(x),
+                            .inputs = {weight(gate, dgate), weight(up, dup)},
+                            .dy = numbers(dy),
+                            .output = weight(down, ddown),
+                            .routing = routing.const_data_ptr<float>(),
+                            .needs_routing = needed[1],
+                            .dx = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
+                            .drouting = nullptr},
                   .down = ExpertMatrix(down),
-                  .D = D,
                   .F = F,
-                  .E = E,
                   .dy = numbers(dy),
-                  .x = numbers(x),
                   .a = numbers(a),
-                  .b = numbers(b),
-                  .routing = routing.const_data_ptr<float>(),
-                  .needed = needed,
-                  .dx = dx.defined() ? dx.mutable_data_ptr<float>() : nullptr,
-                  .dgate = place(dgate),
-                  .dup = place(dup),
-                  .ddown = place(ddown),
-                  .drouting = nullptr,
-                  .hidden = hidden},
+                  .b = numbers(b)},
       outer, workers, drouting);
   record_workspace(/*backward=*/true,
-                   hidden.features.bytes() + hidden.tokens.bytes() + workers.bytes() +
+                   hidden.bytes() + workers.bytes() +
                        (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
   const auto as = [](const Tensor& grad, const Tensor& like) {
     return grad.defined() ? grad.to(like.scalar_type()) : grad;
   };
-  return {as(dx, x), needed[1] ? total_drouting(drouting, plan, routing) : Tensor(),
-          as(dgate, gate), as(dup, up), as(ddown, down)};
+  return {as(dx, x), needed[1] ? drouting.total(plan, routing) : Tensor(), as(dgate, gate),
+          as(dup, up), as(ddown, down)};
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 //   for an outer block of F:
 //     owners of rows of F:  merge gate and up tiles for a chunk of segments; for each panel,
 //                           a = gate x^T, b = up x^T, h = silu(a) b
-//     owners of rows of D:  merge down tiles; y^T += down h
+//     owners of rows of D:  merge down tiles; y^T += down h (forward_project.cpp)
 //
 // Everything is transposed (features are rows), because then a merged tile is the left operand just
 // as it lies in memory. Each number of a result is summed by one thread in one order.
@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "blocks.h"
+#include "forward_project.h"
 #include "level.h"
 #include "merge.h"
 #include "merged_ffn.h"
@@ -21,6 +23,7 @@
 #include "plan.h"
 #include "product.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace lorikeet::ops::cpu {
 
@@ -28,7 +31,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kFeatureRows = 32, kModelRows = 64, kOuter = 704;
+constexpr int64_t kFeatureRows = 32, kOuter = 704;
 
 template <class T>
 class Forward {
@@ -52,18 +55,20 @@ class Forward {
         x_columns_(plan_.columns * D_ * sizeof(T)),
         h_columns_(plan_.columns * outer_.size * sizeof(T)),
         y_columns_(plan_.columns * D_ * sizeof(float)),
-        workers_(std::max(gate_up_scratch(), down_scratch())) {}
+        workers_(std::max(gate_up_scratch(), project_scratch<T>(plan_, outer_.size))) {}
 
   void run() {
     record_workspace(/*backward=*/false, x_columns_.bytes() + h_columns_.bytes() +
                                              y_columns_.bytes() + workers_.bytes());
-    workers_.run(
-        static_cast<int64_t>(plan_.panels.size()),
-        [&](int64_t p, Scratch) {
-          const TokenBlock& panel = plan_.panels[p];
-          pack_columns(kernels_, x_ + panel.row * D_, D_, panel, x_panel(panel));
-        },
-        [] {});
+    const Projection<T> down{.kernels = kernels_,
+                             .plan = plan_,
+                             .chunks = chunks_,
+                             .experts = down_,
+                             .O = D_,
+                             .I = F_,
+                             .sums = y_columns_.as<float>(),
+                             .y = static_cast<T*>(y.data_ptr())};
+    pack_panels(kernels_, plan_, x_, D_, x_columns_.as<T>(), workers_);
     for (int64_t f0 = 0; f0 < F_; f0 += outer_.size) {
       const int64_t size = std::min(outer_.size, F_ - f0);
       workers_.run(
@@ -73,13 +78,7 @@ class Forward {
             gate_up(f0, begin, std::min(kFeatureRows, size - begin), scratch);
           },
           release_products);
-      workers_.run(
-          ceil_divide(D_, kModelRows),
-          [&](int64_t i, Scratch scratch) {
-            const int64_t d0 = i * kModelRows;
-            project_down(f0, size, d0, std::min(kModelRows, D_ - d0), scratch);
-          },
-          release_products);
+      project(down, {h_columns_.as<T>(), outer_.size, /*first=*/0}, f0, size, workers_);
     }
   }
 
@@ -90,23 +89,21 @@ class Forward {
   }
 
   int64_t gate_up_scratch() const {
-    return Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(2 * kFeatureRows * D_)) +
-           Scratch::bytes<float>(merge_scratch(D_)) +
+    return Scratch::bytes<T>(largest_stack(plan_) * stack_stride<T>(2 * kFeatureRows * D_)) +
            Scratch::bytes<float>(3 * kFeatureRows * Plan::kPanel);
   }
 
   /// Rows f0 + begin .. + rows of h, for all tokens.
   void gate_up(int64_t f0, int64_t begin, int64_t rows, Scratch scratch) {
     const int64_t stack = stack_stride<T>(2 * rows * D_);
-    T* const tiles = scratch.take<T>(kMaxOutputs * stack);
-    float* const merging = scratch.take<float>(merge_scratch(D_));
+    T* const tiles = scratch.take<T>(largest_stack(plan_) * stack);
     float* const ab = scratch.take<float>(2 * rows * Plan::kPanel);
     float* const h = scratch.take<float>(rows * Plan::kPanel);
     const Tile tile{f0 + begin, rows, 0, D_};
     for (const MergeChunk& chunk : chunks_) {
       // A segment's gate tile and its up tile lie one below the other: one product for both.
-      merge_left(kernels_, gate_, tile, chunk, {tiles, stack, D_}, merging);
-      merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, stack, D_}, merging);
+      merge_left(kernels_, gate_, tile, chunk, {tiles, stack});
+      merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, stack});
       for (int64_t s = chunk.begin; s < chunk.end; ++s) {
         const T* const merged = tiles + (s - chunk.begin) * stack;
         for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
@@ -131,43 +128,6 @@ class Forward {
     store_row(kernels_, count, ab + count, static_cast<T*>(b.data_ptr()) + place);
   }
 
-  int64_t down_scratch() const {
-    return Scratch::bytes<T>(kMaxOutputs * stack_stride<T>(kModelRows * outer_.size)) +
-           Scratch::bytes<float>(merge_scratch(outer_.size)) +
-           Scratch::bytes<float>(kModelRows * Plan::kPanel);
-  }
-
-  /// Columns d0 .. + rows of y: the part of features f0 .. + size.
-  void project_down(int64_t f0, int64_t size, int64_t d0, int64_t rows, Scratch scratch) {
-    const int64_t stack = stack_stride<T>(rows * size);
-    T* const tiles = scratch.take<T>(kMaxOutputs * stack);
-    float* const merging = scratch.take<float>(merge_scratch(size));
-    float* const turned = scratch.take<float>(kModelRows * Plan::kPanel);
-    const bool is_last = f0 + size == F_;
-    for (const MergeChunk& chunk : chunks_) {
-      merge_left(kernels_, down_, {d0, rows, f0, size}, chunk, {tiles, stack, size}, merging);
-      for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-        const T* const merged = tiles + (s - chunk.begin) * stack;
-        for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
-          const TokenBlock& panel = plan_.panels[p];
-          const int64_t P = panel.width;
-          float* const sums = y_columns_.as<float>() + panel.column * D_ + d0 * P;
-          multiply({rows, P, size, size, P, P, f0 > 0}, merged, h_panel(panel), sums);
-          if (is_last) write_y(panel, d0, rows, sums, turned);
-        }
-      }
-    }
-  }
-
-  void write_y(const TokenBlock& panel, int64_t d0, int64_t rows, const float* sums,
-               float* turned) {
-    store_transposed(kernels_, rows, panel.width, sums, turned, rows, nullptr);
-    T* const out = static_cast<T*>(y.data_ptr()) + panel.row * D_ + d0;
-    for (int64_t t = 0; t < panel.count; ++t) {
-      store_row(kernels_, rows, turned + t * rows, out + t * D_);
-    }
-  }
-
   const VectorKernels& kernels_;
   const Plan plan_;
   const std::vector<MergeChunk> chunks_;
@@ -186,10 +146,6 @@ class Forward {
 };
 
 }  // namespace
-
-bool computes_bf16_in_fp32(int64_t D, int64_t F) {
-  return !level().bf16_product || D % 2 != 0 || F % 2 != 0;
-}
 
 std::tuple<Tensor, Tensor, Tensor> merged_ffn_forward(const Tensor& x, at::IntArrayRef offsets,
                                                       const Tensor& routing, const Tensor& gate,

@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "lorikeet/ops/processor_level.h"
+
 namespace lorikeet::ops::cpu {
 
 namespace {
@@ -29,7 +31,7 @@ bool has_avx512() {
 #endif
 }
 
-bool has_bf16_product() {
+bool has_avx512bf16() {
 #if defined(__x86_64__)
   return has_avx512() && __builtin_cpu_supports("avx512bf16");
 #else
@@ -37,24 +39,34 @@ bool has_bf16_product() {
 #endif
 }
 
+constexpr std::string_view kNames = "avx512bf16, avx512, avx2, portable or reference";
+
+bool is_name(std::string_view name) {
+  return name == "avx512bf16" || name == "avx512" || name == "avx2" || name == "portable" ||
+         name == "reference";
+}
+
 Level find(std::string_view name) {
   if (name == "reference") return kReference;
   if (name == "portable") return kPortable;
 #if defined(__x86_64__)
   if (name == "avx2" && has_avx2()) return {"avx2", &kAvx2Kernels, true, false};
-  if (name == "avx512" && has_avx512()) {
-    return {"avx512", &kAvx512Kernels, true, has_bf16_product()};
+  if (name == "avx512" && has_avx512()) return {"avx512", &kAvx512Kernels, true, false};
+  if (name == "avx512bf16" && has_avx512bf16()) {
+    return {"avx512bf16", &kAvx512Bf16Kernels, true, true};
   }
 #endif
-  TORCH_CHECK(name == "avx2" || name == "avx512", "LORIKEET_CPU is '", name,
-              "': it may be avx512, avx2, portable or reference");
+  TORCH_CHECK(is_name(name), "LORIKEET_CPU is '", name, "': it may be ", kNames);
   TORCH_CHECK(false, "LORIKEET_CPU is '", name, "', which this processor does not have");
 }
 
 Level choose() {
   const char* asked = std::getenv("LORIKEET_CPU");
   if (asked != nullptr && *asked != '\0') return find(asked);
-  return find(has_avx512() ? "avx512" : has_avx2() ? "avx2" : "portable");
+  for (const char* name : {"avx512bf16", "avx512", "avx2"}) {
+    if (has_level(name)) return find(name);
+  }
+  return kPortable;
 }
 
 Level& current() {
@@ -66,10 +78,28 @@ Level& current() {
 
 const Level& level() { return current(); }
 
+bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs) {
+  return !level().bf16_product || inputs % 2 != 0 || outputs % 2 != 0;
+}
+
 void force_level(std::string_view name) { current() = name.empty() ? choose() : find(name); }
 
 bool has_level(std::string_view name) {
-  return name == "avx512" ? has_avx512() : name == "avx2" ? has_avx2() : true;
+  if (name == "avx512bf16") return has_avx512bf16();
+  if (name == "avx512") return has_avx512();
+  if (name == "avx2") return has_avx2();
+  return name == "portable" || name == "reference";
 }
 
 }  // namespace lorikeet::ops::cpu
+
+namespace lorikeet::ops {
+
+std::string processor_level_problem() {
+  const char* const asked = std::getenv("LORIKEET_CPU");
+  if (asked == nullptr || *asked == '\0' || cpu::has_level(asked)) return "";
+  return cpu::is_name(asked) ? "this processor does not have it"
+                             : "it may be " + std::string(cpu::kNames);
+}
+
+}  // namespace lorikeet::ops

@@ -6,7 +6,8 @@
 namespace lorikeet::ops::cpu {
 
 /// What this process computes merged feed-forwards with: the best that the processor has, or less
-/// where LORIKEET_CPU asks for it (`avx512`, `avx2`, `portable`, `reference`; read once).
+/// where LORIKEET_CPU asks for it (`avx512bf16`, `avx512`, `avx2`, `portable`, `reference`;
+/// read once).
 struct Level {
   std::string_view name;
   const VectorKernels* kernels;  ///< null: the reference form in ATen
@@ -15,6 +16,10 @@ struct Level {
 };
 
 const Level& level();
+
+/// Whether bf16 arguments of these widths are computed in fp32: there is no bf16 product, or a
+/// width is odd, and depths come in pairs.
+bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs);
 
 /// For tests: the level of that name from now on, or what LORIKEET_CPU and the processor say for
 /// "". Throws c10::Error for a level that this processor lacks. Not while an operator runs.

@@ -1,30 +1,29 @@
-// Merging tiles of experts. A tile of every expert is read once for up to kMaxOutputs segments;
-// sums are fp32 and are rounded once.
+// Merging tiles of experts: the routing's weights as the vector loops want them, and which loop.
 #include "merge.h"
 
-#include <algorithm>
+#include <type_traits>
 
 namespace lorikeet::ops::cpu {
 
 namespace {
 
-void combine(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-             const MergeChunk& chunk, Strides to, float* out) {
-  const VectorKernels::Combine shape{.outputs = chunk.end - chunk.begin,
-                                     .inputs = experts.experts,
-                                     .rows = tile.rows,
-                                     .columns = tile.columns,
-                                     .in = {experts.matrix, experts.columns},
-                                     .out = to,
-                                     .accumulate = false};
-  const int64_t first = tile.row * experts.columns + tile.column;
-  const float* const coefficients = chunk.coefficients.data();
-  if (experts.is_bf16) {
-    const auto* const in = static_cast<const uint16_t*>(experts.data) + first;
-    kernels.combine_bf16(shape, coefficients, in, out);
-  } else {
-    kernels.combine_f32(shape, coefficients, static_cast<const float*>(experts.data) + first, out);
-  }
+/// @param from_f32, from_bf16 the loop for either dtype of experts
+template <class FromF32, class FromBf16, class Out>
+void merge(FromF32 from_f32, FromBf16 from_bf16, const ExpertMatrix& experts, const Tile& tile,
+           const MergeChunk& chunk, Strides strides, Out* out) {
+  const VectorKernels::Merge shape{.inputs = experts.experts,
+                                   .outputs = chunk.end - chunk.begin,
+                                   .rows = tile.rows,
+                                   .columns = tile.columns,
+                                   .in = experts.strides(),
+                                   .out = strides};
+  with_tile(experts, tile, [&]<class In>(const In* in) {
+    if constexpr (std::is_same_v<In, float>) {
+      from_f32(shape, chunk.weights.data(), in, out);
+    } else {
+      from_bf16(shape, chunk.weights.data(), in, out);
+    }
+  });
 }
 
 }  // namespace
@@ -33,51 +32,42 @@ std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing
   const auto total = static_cast<int64_t>(plan.segments.size());
   const int64_t E = routing_GE.size(1);
   const float* const routing = routing_GE.const_data_ptr<float>();
+  // Few experts are soon read again: better than merged tiles that leave the second level of cache.
+  const int64_t together = std::clamp<int64_t>(E, 8, kMergedSegments);
   std::vector<MergeChunk> chunks;
-  for (int64_t begin = 0; begin < total; begin += kMaxOutputs) {
-    const int64_t end = std::min(total, begin + kMaxOutputs);
-    std::vector<float> coefficients(E * kMaxOutputs);
+  for (int64_t begin = 0; begin < total; begin += together) {
+    const int64_t end = std::min(total, begin + together);
+    std::vector<float> weights(E * kMergedSegments);
     for (int64_t s = begin; s < end; ++s) {
       const float* const row = routing + plan.segments[s].index * E;
-      for (int64_t e = 0; e < E; ++e) coefficients[e * kMaxOutputs + s - begin] = row[e];
+      for (int64_t e = 0; e < E; ++e) weights[e * kMergedSegments + s - begin] = row[e];
     }
-    chunks.push_back({begin, end, std::move(coefficients)});
+    chunks.push_back({begin, end, std::move(weights)});
   }
   return chunks;
 }
 
 void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                const MergeChunk& chunk, TileStack<float> out, float*) {
-  combine(kernels, experts, tile, chunk, {out.segment, out.row}, out.data);
-}
-
-void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<float> out, float* scratch) {
-  merge_left(kernels, experts, tile, chunk, out, scratch);
+                const MergeChunk& chunk, TileStack<float> out) {
+  merge(kernels.merge_f32, kernels.merge_bf16, experts, tile, chunk, {out.segment, tile.columns},
+        out.data);
 }
 
 void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                const MergeChunk& chunk, TileStack<uint16_t> out, float* scratch) {
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    combine(kernels, experts, {tile.row + r, 1, tile.column, tile.columns}, chunk,
-            {tile.columns, tile.columns}, scratch);
-    for (int64_t s = 0; s < chunk.end - chunk.begin; ++s) {
-      kernels.to_bf16(tile.columns, scratch + s * tile.columns,
-                      out.data + s * out.segment + r * out.row);
-    }
-  }
+                const MergeChunk& chunk, TileStack<uint16_t> out) {
+  merge(kernels.merge_f32_to_bf16, kernels.merge_bf16_to_bf16, experts, tile, chunk,
+        {out.segment, tile.columns}, out.data);
 }
 
 void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<uint16_t> out, float* scratch) {
-  const int64_t n = tile.columns;
-  for (int64_t r = 0; r < tile.rows; r += 2) {
-    combine(kernels, experts, {tile.row + r, 2, tile.column, n}, chunk, {2 * n, n}, scratch);
-    for (int64_t s = 0; s < chunk.end - chunk.begin; ++s) {
-      const float* const rows = scratch + s * 2 * n;
-      kernels.pair_rows(n, rows, rows + n, out.data + s * out.segment + r * out.row);
-    }
-  }
+                 const MergeChunk& chunk, TileStack<float> out) {
+  merge_left(kernels, experts, tile, chunk, out);
+}
+
+void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
+                 const MergeChunk& chunk, TileStack<uint16_t> out) {
+  merge(kernels.merge_f32_to_pairs, kernels.merge_bf16_to_pairs, experts, tile, chunk,
+        {out.segment, 2 * tile.columns}, out.data);
 }
 
 }  // namespace lorikeet::ops::cpu

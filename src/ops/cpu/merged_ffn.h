@@ -28,24 +28,4 @@ std::array<at::Tensor, 5> merged_ffn_backward(const at::Tensor& dy, const at::Te
                                               const at::Tensor& down, const at::Tensor& a,
                                               const at::Tensor& b, const Needed& needed);
 
-/// Keeps what merged_ffn_workspace_bytes answers.
-void record_workspace(bool backward, int64_t bytes);
-
-/// Whether bf16 arguments of these widths are computed in fp32: there is no bf16 product, or a
-/// width is odd, and depths come in pairs.
-bool computes_bf16_in_fp32(int64_t D, int64_t F);
-
-/// Blocks of F that are worked through one after the other, so that what is kept of them between
-/// the two halves of a pass doesn't grow with F.
-struct OuterBlocks {
-  OuterBlocks(int64_t F, int64_t largest, int64_t step)
-      : count((F + largest - 1) / largest), size((F + count - 1) / count) {
-    size = (size + step - 1) / step * step;
-    count = (F + size - 1) / size;
-  }
-  int64_t count, size;
-};
-
-inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 }  // namespace lorikeet::ops::cpu

@@ -12,9 +12,9 @@ namespace {
 const uint32_t* bits(const void* data) { return static_cast<const uint32_t*>(data); }
 uint32_t* bits(void* data) { return static_cast<uint32_t*>(data); }
 
-void pack_units(const VectorKernels& kernels, const uint32_t* rows, int64_t units,
+void pack_units(const VectorKernels& kernels, const uint32_t* rows, int64_t row, int64_t units,
                 const TokenBlock& panel, uint32_t* out) {
-  kernels.transpose(panel.count, units, rows, units, out, panel.width);
+  kernels.transpose(panel.count, units, rows, row, out, panel.width);
   if (panel.count == panel.width) return;
   for (int64_t u = 0; u < units; ++u) {
     std::fill(out + u * panel.width + panel.count, out + (u + 1) * panel.width, 0u);
@@ -23,14 +23,14 @@ void pack_units(const VectorKernels& kernels, const uint32_t* rows, int64_t unit
 
 }  // namespace
 
-void pack_columns(const VectorKernels& kernels, const float* rows, int64_t D,
+void pack_columns(const VectorKernels& kernels, const float* rows, int64_t row, int64_t D,
                   const TokenBlock& panel, float* out) {
-  pack_units(kernels, bits(rows), D, panel, bits(out));
+  pack_units(kernels, bits(rows), row, D, panel, bits(out));
 }
 
-void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t D,
+void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t row, int64_t D,
                   const TokenBlock& panel, uint16_t* out) {
-  pack_units(kernels, bits(rows), D / 2, panel, bits(out));
+  pack_units(kernels, bits(rows), row / 2, D / 2, panel, bits(out));
 }
 
 void pack_depth(const VectorKernels&, const float* from, int64_t D, int64_t columns,

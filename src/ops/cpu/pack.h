@@ -9,9 +9,10 @@ namespace lorikeet::ops::cpu {
 
 /// A panel's tokens as columns, the right operand of products over features: [D, width], in bf16
 /// [D / 2, width] pairs. Padding is zero. @param rows the panel's first token, D features each
-void pack_columns(const VectorKernels& kernels, const float* rows, int64_t D,
+/// @param row from token to token; even for bf16
+void pack_columns(const VectorKernels& kernels, const float* rows, int64_t row, int64_t D,
                   const TokenBlock& panel, float* out);
-void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t D,
+void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t row, int64_t D,
                   const TokenBlock& panel, uint16_t* out);
 
 /// `columns` features of a strip's tokens, the right operand of products over tokens: [width,
@@ -28,6 +29,14 @@ inline void store_row(const VectorKernels&, int64_t n, const float* from, float*
 }
 inline void store_row(const VectorKernels& kernels, int64_t n, const float* from, uint16_t* to) {
   kernels.to_bf16(n, from, to);
+}
+
+/// Numbers as fp32.
+inline void widen_row(const VectorKernels&, int64_t n, const float* from, float* to) {
+  std::memcpy(to, from, n * sizeof(float));
+}
+inline void widen_row(const VectorKernels& kernels, int64_t n, const uint16_t* from, float* to) {
+  kernels.from_bf16(n, from, to);
 }
 
 /// rows x n numbers as a right operand whose depth are the rows: itself, or bf16 pair rows.

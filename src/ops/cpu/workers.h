@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "blocks.h"
 #include "pages.h"
 
 namespace lorikeet::ops::cpu {
@@ -45,7 +46,7 @@ class Scratch {
   }
   template <class T>
   static int64_t bytes(int64_t count) {
-    return (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+    return round_up(count * static_cast<int64_t>(sizeof(T)), 64);
   }
 
  private:

@@ -1,0 +1,17 @@
+#pragma once
+#include <cstdint>
+
+namespace lorikeet::ops {
+
+/// Bytes of working memory that the last forward or backward of a merged operator in its tiled form
+/// took, beyond arguments, results and what forward saved. @param backward which of the two
+int64_t tiled_workspace_bytes(bool backward);
+
+/// What that stays below for merged_ffn, forward and backward, in real layers (F of 704 or more, D
+/// up to 1024, a thousand tokens or more, a dozen threads): an eighth of the experts, 2 MB a
+/// thread, and for each token 4 D and 16 bytes a feature of an outer block of F.
+/// @param bytes of a number of the experts
+int64_t tiled_workspace_bound(int64_t tokens, int64_t D, int64_t F, int64_t E, int64_t bytes,
+                              int64_t threads);
+
+}  // namespace lorikeet::ops

@@ -1,0 +1,52 @@
+// The order of the checks, and what skips what.
+#include "lorikeet/analysis/preflight.h"
+
+#include <ATen/Parallel.h>
+
+#include "checks.h"
+#include "lorikeet/analysis/plan.h"
+#include "lorikeet/train/device.h"
+
+namespace lorikeet {
+
+namespace {
+
+/// As the ranks that were launched divide it, on the device that they have.
+RunConfig as_launched(RunConfig config, World& world) {
+  const MeshShape& shape = world.mesh().shape();
+  config.parallel.replicate = world.size() / config.parallel.shard;
+  config.parallel.zero = shape.shard > 1 ? config.parallel.zero : 0;
+  config.train.device = world.device().is_cuda() ? DeviceChoice::kCuda : DeviceChoice::kCpu;
+  return config;
+}
+
+}  // namespace
+
+PreflightReport preflight(const RunConfig& config, World& world, const PreflightOptions& options) {
+  if (config.train.threads > 0) at::set_num_threads(static_cast<int>(config.train.threads));
+  Checklist list(world.exchange());
+  list.add(check_layout(config, world.size()));
+  if (!check_agreement(list, config, world, options.code_version)) {
+    list.add({.name = "everything else",
+              .verdict = Verdict::kSkipped,
+              .figure = "the ranks would wait for each other"});
+    return list.report();
+  }
+  const c10::Device device = world.device();
+  check_operators(list, config.model, device);
+  check_first_step(list, config, device);
+  check_collectives(list, config, world, options.limits);
+  const bool has_room = check_storage(list, config, world, options.limits);
+  release_cached_memory(device);  // the children use the same GPU
+  if (has_room) {
+    check_trial(list, run_trial(config, world, options), config,
+                plan_run(as_launched(config, world)), options.limits);
+  } else {
+    list.add({.name = "kill and resume, memory, speed",
+              .verdict = Verdict::kSkipped,
+              .figure = "no room for checkpoints"});
+  }
+  return list.report();
+}
+
+}  // namespace lorikeet

@@ -1,0 +1,90 @@
+#include "forward_project.h"
+
+#include <algorithm>
+
+#include "pack.h"
+#include "product.h"
+
+namespace lorikeet::ops::cpu {
+
+namespace {
+
+constexpr int64_t kRows = 64;
+
+template <class T>
+void write_y(const Projection<T>& job, const TokenBlock& panel, int64_t o0, int64_t rows,
+             const float* sums, float* turned) {
+  store_transposed(job.kernels, rows, panel.width, sums, turned, rows, nullptr);
+  T* const out = job.y + panel.row * job.O + o0;
+  for (int64_t t = 0; t < panel.count; ++t) {
+    store_row(job.kernels, rows, turned + t * rows, out + t * job.O);
+  }
+}
+
+/// Columns o0 .. + rows of y.
+template <class T>
+void project_rows(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int64_t size,
+                  int64_t o0, int64_t rows, Scratch scratch) {
+  const int64_t stack = stack_stride<T>(rows * size);
+  T* const tiles = scratch.take<T>(largest_stack(job.plan) * stack);
+  float* const turned = scratch.take<float>(kRows * Plan::kPanel);
+  const bool is_last = i0 + size == job.I;
+  for (const MergeChunk& chunk : job.chunks) {
+    merge_left(job.kernels, job.experts, {o0, rows, i0, size}, chunk, {tiles, stack});
+    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+      const T* const merged = tiles + (s - chunk.begin) * stack;
+      for (int64_t p = job.plan.segments[s].panel_begin; p < job.plan.segments[s].panel_end; ++p) {
+        const TokenBlock& panel = job.plan.panels[p];
+        const int64_t P = panel.width;
+        float* const sums = job.sums + panel.column * job.O + o0 * P;
+        multiply({rows, P, size, size, P, P, i0 > 0}, merged, panels.of(panel), sums);
+        if (is_last) write_y(job, panel, o0, rows, sums, turned);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+int64_t project_scratch(const Plan& plan, int64_t size) {
+  return Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(kRows * size)) +
+         Scratch::bytes<float>(kRows * Plan::kPanel);
+}
+
+template <class T>
+void project(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int64_t size,
+             const Workers& workers) {
+  workers.run(
+      ceil_divide(job.O, kRows),
+      [&](int64_t i, Scratch scratch) {
+        const int64_t o0 = i * kRows;
+        project_rows(job, panels, i0, size, o0, std::min(kRows, job.O - o0), scratch);
+      },
+      release_products);
+}
+
+template <class T>
+void pack_panels(const VectorKernels& kernels, const Plan& plan, const T* x, int64_t D, T* out,
+                 const Workers& workers) {
+  workers.run(
+      static_cast<int64_t>(plan.panels.size()),
+      [&](int64_t p, Scratch) {
+        const TokenBlock& panel = plan.panels[p];
+        pack_columns(kernels, x + panel.row * D, D, D, panel, out + panel.column * D);
+      },
+      [] {});
+}
+
+template int64_t project_scratch<float>(const Plan&, int64_t);
+template int64_t project_scratch<uint16_t>(const Plan&, int64_t);
+template void project(const Projection<float>&, const Panels<float>&, int64_t, int64_t,
+                      const Workers&);
+template void project(const Projection<uint16_t>&, const Panels<uint16_t>&, int64_t, int64_t,
+                      const Workers&);
+template void pack_panels(const VectorKernels&, const Plan&, const float*, int64_t, float*,
+                          const Workers&);
+template void pack_panels(const VectorKernels&, const Plan&, const uint16_t*, int64_t, uint16_t*,
+                          const Workers&);
+
+}  // namespace lorikeet::ops::cpu

@@ -1,0 +1,15 @@
+#if defined(__x86_64__)
+#include <cstdint>
+
+namespace lorikeet::ops::cpu {
+namespace {
+constexpr int64_t kVectorBytes = 64, kColumnVectors = 2;
+}
+}  // namespace lorikeet::ops::cpu
+
+#include "kernels.inc"
+
+namespace lorikeet::ops::cpu {
+const VectorKernels kAvx512Bf16Kernels = kThisLevel;
+}
+#endif

@@ -1,0 +1,9 @@
+#pragma once
+#include <cstdint>
+
+namespace lorikeet::ops::cpu {
+
+/// Keeps what tiled_workspace_bytes (lorikeet/ops/workspace.h) answers.
+void record_workspace(bool backward, int64_t bytes);
+
+}  // namespace lorikeet::ops::cpu

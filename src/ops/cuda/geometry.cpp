@@ -1,0 +1,209 @@
+#include "geometry.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tiles.h"
+
+namespace lorikeet::ops::cuda {
+
+namespace {
+
+/// Of L2, what a slab may fill: tokens and results pass through beside it.
+constexpr double kSlabShareOfL2 = 0.6;
+/// Assumed for a slab's launches; it decides where little else does.
+constexpr double kSecondsOfSlab = 10e-6;
+constexpr int64_t kMostSegmentsOfSlab = 256;
+constexpr int64_t kMostSlabBytes = 192 << 20;
+/// combine's coefficients in shared memory, below the 163 KB that an A100 gives a block.
+constexpr int64_t kMostCoefficientBytes = 128 << 10;
+
+int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t step) { return ceil_divide(a, step) * step; }
+
+template <class Function>
+auto with_shape(Tile tile, const Function& function) {
+  return tile == Tile::tall ? function(TallTile()) : function(FlatTile());
+}
+
+int blocks_per_sm(Tile tile) {
+  return with_shape(tile, [](auto shape) { return decltype(shape)::kBlocksPerSm; });
+}
+
+int64_t count_tiles(const std::vector<int64_t>& offsets, Tile tile) {
+  int64_t count = 0;
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
+    count += ceil_divide(offsets[g + 1] - offsets[g], tile_rows(tile));
+  }
+  return count;
+}
+
+/// Seconds, roughly: whole rounds of all SMs or what tiles read from L2, and what does not stay
+/// there.
+struct Cost {
+  const Gpu& gpu;
+
+  double product(double tiles, Tile tile, int64_t depth) const {
+    const double rounds = std::max(1.0, std::ceil(tiles / gpu.num_sms));
+    const double m = tile_rows(tile), n = tile_columns(tile), k = static_cast<double>(depth);
+    return std::max(rounds * gpu.num_sms * 2 * m * n * k / gpu.tensor_flops,
+                    tiles * (m + n) * k * 2 / gpu.l2_rate);
+  }
+  double slab(double bytes) const {
+    const double held = kSlabShareOfL2 * static_cast<double>(gpu.l2_bytes);
+    return kSecondsOfSlab + 2 * std::max(0.0, bytes - held) / gpu.hbm_rate;
+  }
+};
+
+}  // namespace
+
+const std::vector<Gpu>& known_gpus() {
+  static const std::vector<Gpu> all = {
+      {"A100", 80, 108, int64_t{40} << 20, 312e12, 2.0e12, 5e12},
+      {"H100", 90, 132, int64_t{50} << 20, 989e12, 3.35e12, 5e12},
+      {"B200", 100, 148, int64_t{126} << 20, 2250e12, 8.0e12, 10e12},
+  };
+  return all;
+}
+
+const std::vector<Tile>& tiles_of(KernelSet) {
+  static const std::vector<Tile> mma = {Tile::tall, Tile::flat};
+  return mma;
+}
+
+Gpu gpu_of(int architecture, int num_sms, int64_t l2_bytes) {
+  Gpu gpu = known_gpus().front();
+  for (const Gpu& known : known_gpus()) {
+    if (known.architecture <= architecture) gpu = known;
+  }
+  gpu.num_sms = num_sms;
+  gpu.l2_bytes = l2_bytes;
+  return gpu;
+}
+
+bool is_supported(int64_t D, int64_t F, int64_t E, int64_t G) {
+  return D > 0 && F > 0 && D % 8 == 0 && F % 8 == 0 && E >= 1 && E <= 64 && G >= 1 &&
+         coefficient_bytes(static_cast<int>(E), static_cast<int>(std::min(G, int64_t{1} << 20))) <=
+             kMostCoefficientBytes;
+}
+
+int tile_rows(Tile tile) {
+  return with_shape(tile, [](auto shape) { return decltype(shape)::M; });
+}
+int tile_columns(Tile tile) {
+  return with_shape(tile, [](auto shape) { return decltype(shape)::N; });
+}
+
+SlabPlan plan_slabs(const Gpu& gpu, const FfnShape& shape, int64_t columns, int64_t depth,
+                    int64_t step) {
+  const int64_t G = shape.G();
+  const Cost cost{gpu};
+  const double expert_bytes =
+      static_cast<double>(shape.E * columns * depth) * (shape.experts_are_float ? 4 : 2);
+  SlabPlan best{};
+  double best_seconds = -1;
+  for (const Tile tile : tiles_of(gpu.kernels)) {
+    const auto tiles = static_cast<double>(count_tiles(shape.offsets, tile));
+    const int64_t width = tile_columns(tile);
+    for (int64_t groups = ceil_divide(G, kMostSegmentsOfSlab); groups <= G; groups *= 2) {
+      const int64_t segments = ceil_divide(G, groups);
+      for (int64_t across = 1; across <= ceil_divide(columns, width); ++across) {
+        const int64_t slab_columns = std::min(round_up(across * width, step), columns);
+        const auto slabs = static_cast<double>(ceil_divide(columns, slab_columns) * groups);
+        if (across > 1 && segments * slab_columns * depth * 2 > kMostSlabBytes) break;
+        const double slab_bytes = static_cast<double>(G * columns * depth) * 2 / slabs;
+        const double seconds =
+            slabs * (cost.product(tiles / static_cast<double>(groups) * static_cast<double>(across),
+                                  tile, depth) +
+                     cost.slab(slab_bytes)) +
+            static_cast<double>(groups) * expert_bytes / gpu.hbm_rate;
+        if (best_seconds >= 0 && seconds >= best_seconds) continue;
+        best_seconds = seconds;
+        best = {tile, segments, slab_columns};
+      }
+    }
+  }
+  return best;
+}
+
+GradientPlan plan_gradient(const Gpu& gpu, const FfnShape& shape, int64_t rows, int64_t columns) {
+  const int64_t G = shape.G();
+  const Cost cost{gpu};
+  GradientPlan best{};
+  double best_seconds = -1;
+  const int64_t mean_tokens = std::max<int64_t>(1, shape.N() / G);
+  for (const Tile tile : tiles_of(gpu.kernels)) {
+    const int64_t M = tile_rows(tile), width = tile_columns(tile);
+    for (int64_t across = 1; across <= ceil_divide(columns, width); across *= 2) {
+      const int64_t slab_columns = std::min(across * width, columns);
+      for (int64_t down = 1; down <= ceil_divide(rows, M); ++down) {
+        const int64_t slab_rows = std::min(down * M, rows);
+        const auto slabs =
+            static_cast<double>(ceil_divide(columns, slab_columns) * ceil_divide(rows, slab_rows));
+        const double seconds =
+            slabs * (cost.product(static_cast<double>(G * across * down), tile,
+                                  round_up(mean_tokens, kDepth)) +
+                     cost.slab(static_cast<double>(G * rows * columns) * 2 / slabs));
+        if (best_seconds >= 0 && seconds >= best_seconds) continue;
+        best_seconds = seconds;
+        best = {tile, slab_rows, slab_columns};
+      }
+    }
+  }
+  return best;
+}
+
+ForwardPlan plan_forward(const Gpu& gpu, const FfnShape& shape) {
+  ForwardPlan plan;
+  plan.gate_up = plan_slabs(gpu, shape, 2 * shape.F, shape.D, 16);
+  plan.down = plan_slabs(gpu, shape, shape.D, shape.F, 8);
+  plan.slab_elements = std::max(plan.gate_up.elements(shape.D), plan.down.elements(shape.F));
+  return plan;
+}
+
+BackwardPlan plan_backward(const Gpu& gpu, const FfnShape& shape) {
+  BackwardPlan plan;
+  plan.hidden = plan_slabs(gpu, shape, shape.F, shape.D, 8);
+  plan.input = plan_slabs(gpu, shape, shape.D, 2 * shape.F, 8);
+  plan.gate = plan_gradient(gpu, shape, shape.F, shape.D);
+  plan.down = plan_gradient(gpu, shape, shape.D, shape.F);
+  plan.slab_elements = std::max({plan.hidden.elements(shape.D), plan.input.elements(2 * shape.F),
+                                 shape.G() * plan.gate.rows * plan.gate.columns,
+                                 shape.G() * plan.down.rows * plan.down.columns});
+  plan.routing_blocks = gpu.num_sms;
+  return plan;
+}
+
+std::vector<TokenTile> token_tiles(const std::vector<int64_t>& offsets, Tile tile) {
+  std::vector<TokenTile> tiles;
+  const int64_t M = tile_rows(tile);
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
+    for (int64_t row = offsets[g]; row < offsets[g + 1]; row += M) {
+      tiles.push_back({static_cast<int32_t>(g), static_cast<int32_t>(row),
+                       static_cast<int32_t>(std::min(M, offsets[g + 1] - row)), 0});
+    }
+  }
+  return tiles;
+}
+
+std::vector<TokenTile> whole_segments(const std::vector<int64_t>& offsets) {
+  std::vector<TokenTile> segments;
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
+    segments.push_back({static_cast<int32_t>(g), static_cast<int32_t>(offsets[g]),
+                        static_cast<int32_t>(offsets[g + 1] - offsets[g]), 0});
+  }
+  return segments;
+}
+
+int product_blocks(const Gpu& gpu, Tile tile, int64_t num_tiles) {
+  return static_cast<int>(
+      std::min<int64_t>(num_tiles, static_cast<int64_t>(gpu.num_sms) * blocks_per_sm(tile)));
+}
+
+int stream_blocks(const Gpu& gpu, int64_t items, int threads) {
+  constexpr int kResidentThreads = 512;  // registers allow no more
+  const int64_t most = static_cast<int64_t>(gpu.num_sms) * (kResidentThreads / threads);
+  return static_cast<int>(std::clamp<int64_t>(ceil_divide(items, threads / 32), 1, most));
+}
+
+}  // namespace lorikeet::ops::cuda

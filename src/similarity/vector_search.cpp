@@ -1,0 +1,76 @@
+// The only file that sees FAISS.
+#include "lorikeet/similarity/vector_search.h"
+
+#include <faiss/index_factory.h>
+#include <faiss/IndexIVF.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace lorikeet {
+
+namespace {
+
+constexpr int64_t kMostExact = 200'000;
+constexpr int64_t kSampleAList = 64;  // FAISS warns below 39
+
+SearchKind resolved(SearchKind kind, int64_t num_vectors) {
+  if (kind != SearchKind::kAuto) {
+    return kind;
+  }
+  return num_vectors <= kMostExact ? SearchKind::kExact : SearchKind::kIvf;
+}
+
+}  // namespace
+
+struct VectorSearch::Index {
+  std::unique_ptr<faiss::Index> faiss;
+};
+
+VectorSearch::VectorSearch(int64_t dimension, int64_t num_vectors, const SearchOptions& options)
+    : dimension_(dimension), index_(std::make_unique<Index>()) {
+  const SearchKind kind = resolved(options.kind, num_vectors);
+  if (kind == SearchKind::kExact) {
+    description_ = "Flat";
+  } else {
+    num_lists_ = std::clamp<int64_t>(std::llround(4 * std::sqrt(static_cast<double>(num_vectors))),
+                                     1, std::max<int64_t>(1, num_vectors / kSampleAList));
+    const std::string codes = kind == SearchKind::kIvf     ? "Flat"
+                              : kind == SearchKind::kIvfSq ? "SQ8"
+                                                           : fmt::format("PQ{}", dimension / 8);
+    description_ = fmt::format("IVF{},{}", num_lists_, codes);
+  }
+  index_->faiss.reset(faiss::index_factory(static_cast<int>(dimension), description_.c_str(),
+                                           faiss::METRIC_INNER_PRODUCT));
+  if (auto* lists = dynamic_cast<faiss::IndexIVF*>(index_->faiss.get())) {
+    lists->nprobe = static_cast<size_t>(std::min(options.num_probes, num_lists_));
+  }
+}
+
+VectorSearch::~VectorSearch() = default;
+
+bool VectorSearch::needs_training() const { return !index_->faiss->is_trained; }
+
+int64_t VectorSearch::sample_size() const {
+  // Product quantisers learn 256 centroids a piece.
+  return std::max<int64_t>(num_lists_ * kSampleAList, 256 * kSampleAList);
+}
+
+void VectorSearch::train(std::span<const float> sample) {
+  index_->faiss->train(static_cast<int64_t>(sample.size()) / dimension_, sample.data());
+}
+
+void VectorSearch::add(std::span<const float> vectors) {
+  index_->faiss->add(static_cast<int64_t>(vectors.size()) / dimension_, vectors.data());
+}
+
+std::vector<int64_t> VectorSearch::search(std::span<const float> queries, int64_t k) const {
+  const int64_t count = static_cast<int64_t>(queries.size()) / dimension_;
+  std::vector<float> scores(static_cast<size_t>(count * k));
+  std::vector<int64_t> numbers(scores.size());
+  index_->faiss->search(count, queries.data(), k, scores.data(), numbers.data());
+  return numbers;
+}
+
+}  // namespace lorikeet

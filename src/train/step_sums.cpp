@@ -1,0 +1,68 @@
+// P ranks, K numbers a rank.
+#include "lorikeet/train/step_sums.h"
+
+#include "lorikeet/optim/clip.h"
+#include "lorikeet/train/agreement.h"
+
+namespace lorikeet {
+
+namespace {
+
+enum Column : int64_t {
+  kLoss,
+  kFirstSegment,
+  kTokens,
+  kFirstSegmentTokens,
+  kSquares,
+  kSquaresLow,
+  kSeconds,
+  kClock,
+  kStop,
+  kCheckpoint,
+  kColumns
+};
+
+}  // namespace
+
+StepSums add_over_ranks(const StepShare& share, World& world) {
+  const torch::NoGradGuard no_grad;
+  const BatchLoss& loss = share.loss;
+  const auto on_cpu = torch::TensorOptions(torch::kDouble);
+  const torch::Tensor numbers = torch::tensor(
+      {static_cast<double>(loss.num_tokens), static_cast<double>(loss.num_first_segment_tokens)},
+      on_cpu);
+  const torch::Tensor requests =
+      torch::tensor({share.seconds, share.clock, share.wants_stop ? 1.0 : 0.0,
+                     share.wants_checkpoint ? 1.0 : 0.0},
+                    on_cpu);
+  const auto device = world.device();
+  const torch::Tensor mine =
+      torch::cat({torch::stack({loss.sum, loss.first_segment_sum}).to(torch::kDouble),
+                  numbers.to(device), share.squares_2.to(device), requests.to(device)});
+  torch::Tensor all_PK = torch::empty({world.size() * kColumns}, mine.options());
+  world.mesh().world().all_gather(all_PK, mine, "step");
+  all_PK = all_PK.view({world.size(), kColumns}).cpu();
+
+  require_same_gradients(all_PK.slice(1, kSquares, kSquares + 2), world);
+  StepSums sums;
+  const auto all = all_PK.accessor<double, 2>();
+  for (int64_t rank = 0; rank < world.size(); ++rank) {
+    sums.loss_sum += all[rank][kLoss];
+    sums.first_segment_sum += all[rank][kFirstSegment];
+    sums.num_tokens += static_cast<int64_t>(all[rank][kTokens]);
+    sums.num_first_segment_tokens += static_cast<int64_t>(all[rank][kFirstSegmentTokens]);
+    sums.wants_stop |= all[rank][kStop] != 0;
+    sums.wants_checkpoint |= all[rank][kCheckpoint] != 0;
+    if (all[rank][kSeconds] > sums.slowest_seconds) {
+      sums.slowest_seconds = all[rank][kSeconds];
+      sums.slowest_rank = rank;
+    }
+  }
+  sums.clock = all[0][kClock];
+  // Replicas hold the same gradients: those of the first shard group are all.
+  sums.norm = norm_of(
+      all_PK.slice(0, 0, world.mesh().shape().shard).slice(1, kSquares, kSquares + 2).contiguous());
+  return sums;
+}
+
+}  // namespace lorikeet
