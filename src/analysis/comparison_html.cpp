@@ -18,7 +18,7 @@ using Points = std::vector<std::pair<double, double>>;
 /// A setting's line: mean over its seeds, and the band that they fill.
 struct Series {
   Points mean, low, high;
-  std::string colour;
+  SeriesStyle style;
 };
 
 constexpr size_t kPoints = 60;
@@ -82,7 +82,7 @@ std::string plot(
     all.push_back(series_of(settings[i], most, [&](const ComparedRun& run, double at) {
       return value(settings[i], run, at);
     }));
-    all.back().colour = series_colour(i);
+    all.back().style = series_style(i);
   }
   const double from = from_share * most;
   const Plot::Range y = range_of(all, from);
@@ -92,17 +92,16 @@ std::string plot(
       drop_before(*points, from);
       scale(*points, 1 / unit);
     }
-    if (series.low.size() > 1) plot.band(series.low, series.high, series.colour);
+    if (series.low.size() > 1) plot.band(series.low, series.high, series.style.colour);
   }
-  for (const auto& series : all) plot.line(series.mean, series.colour);
+  for (const auto& series : all) plot.line(series.mean, series.style);
   return plot.svg();
 }
 
 std::string key(const std::vector<ComparedSetting>& settings) {
   std::string html = "<p class=\"note\">";
   for (size_t i = 0; i < settings.size(); ++i) {
-    html += fmt::format("<span class=\"key\" style=\"background:{}\"></span> {} ", series_colour(i),
-                        escape_html(settings[i].name));
+    html += fmt::format("{} {} ", series_key(series_style(i)), escape_html(settings[i].name));
   }
   return html + "</p>\n";
 }
@@ -134,10 +133,12 @@ std::string curves(const Comparison& comparison, const std::vector<ComparedSetti
   const auto by_tokens = [](const auto&, const ComparedRun& run, double at) {
     return run.curve.loss_at_tokens(at);
   };
-  const auto over_reference = [&](const auto&, const ComparedRun& run, double at) {
-    const ComparedRun* other = partner(reference, run.seed);
-    return other ? run.curve.loss_at_tokens(at) - other->curve.loss_at_tokens(at)
-                 : std::numeric_limits<double>::quiet_NaN();
+  const auto over_reference = [&](const std::string& domain) {
+    return [&, domain](const auto&, const ComparedRun& run, double at) {
+      const ComparedRun* other = partner(reference, run.seed);
+      return other ? run.curve.loss_at_tokens(at, domain) - other->curve.loss_at_tokens(at, domain)
+                   : std::numeric_limits<double>::quiet_NaN();
+    };
   };
   std::string html = "<div class=\"plots\">";
   html += figure("Validation loss", "mean over domains, by " + token_name,
@@ -152,7 +153,7 @@ std::string curves(const Comparison& comparison, const std::vector<ComparedSetti
                  0.2));
   html += figure("Over " + escape_html(comparison.reference),
                  "difference of validation losses, seed by seed, by " + token_name,
-                 plot(settings, tokens, token_unit, over_reference, 0.2));
+                 plot(settings, tokens, token_unit, over_reference("mean"), 0.2));
   html += figure("Training loss", "mean over a twentieth of the run, by " + token_name,
                  plot(
                      settings, tokens, token_unit,
@@ -162,6 +163,12 @@ std::string curves(const Comparison& comparison, const std::vector<ComparedSetti
                                   : run.curve.training_loss(at, tokens / 20);
                      },
                      0.1));
+  for (const auto& domain : domains_of(comparison)) {
+    html +=
+        figure(fmt::format("Over {}: {}", escape_html(comparison.reference), escape_html(domain)),
+               "difference of validation losses in this domain, by " + token_name,
+               plot(settings, tokens, token_unit, over_reference(domain), 0.2));
+  }
   return html + "</div>\n";
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <set>
 
 #include "lorikeet/config/quantity.h"
 
@@ -54,11 +53,16 @@ Table main_table(const Comparison& comparison) {
   return rows;
 }
 
-Table domain_table(const Comparison& comparison) {
+std::set<std::string> domains_of(const Comparison& comparison) {
   std::set<std::string> domains;
   for (const auto& r : comparison.settings) {
     for (const auto& [domain, loss] : r.domains) domains.insert(domain);
   }
+  return domains;
+}
+
+Table domain_table(const Comparison& comparison) {
+  const std::set<std::string> domains = domains_of(comparison);
   Table rows = {{""}};
   rows[0].insert(rows[0].end(), domains.begin(), domains.end());
   for (const auto& r : comparison.settings) {

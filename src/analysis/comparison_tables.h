@@ -1,4 +1,5 @@
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,9 @@ namespace lorikeet {
 
 /// Cells of a table, headings first; the text and the page show the same.
 using Table = std::vector<std::vector<std::string>>;
+
+/// That any of the settings was validated on.
+std::set<std::string> domains_of(const Comparison& comparison);
 
 /// A row a setting: losses, differences, what it took.
 Table main_table(const Comparison& comparison);

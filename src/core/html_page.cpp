@@ -21,12 +21,19 @@ td.title { max-width: 34rem; overflow: hidden; text-overflow: ellipsis; white-sp
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #445566; }
 .a { fill: #0b7a75; } .b { fill: #d08c2b; }
 .key { display: inline-block; width: 0.8em; height: 0.8em; margin-left: 0.8em; }
+svg.key { width: 2em; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem 2rem; }
 </style>)";
 
 constexpr double kLeft = 56;
 constexpr double kBottom = 24;
 constexpr int kTicks = 4;
+
+std::string stroke(const SeriesStyle& style, double width) {
+  std::string text = fmt::format("stroke=\"{}\" stroke-width=\"{}\"", style.colour, width);
+  if (!style.dashes.empty()) text += fmt::format(" stroke-dasharray=\"{}\"", style.dashes);
+  return text;
+}
 
 }  // namespace
 
@@ -61,10 +68,18 @@ std::string escape_html(const std::string& text) {
   return out;
 }
 
-const std::string& series_colour(size_t index) {
-  static const std::array<std::string, 8> colours = {"#0b7a75", "#d08c2b", "#7b3fa0", "#2f6fb5",
-                                                     "#c0392b", "#6b8e23", "#8c5a3c", "#5b6b7b"};
-  return colours[index % colours.size()];
+SeriesStyle series_style(size_t index) {
+  static constexpr std::array colours = {"#0b7a75", "#d08c2b", "#7b3fa0", "#2f6fb5",
+                                         "#c0392b", "#6b8e23", "#8c5a3c", "#5b6b7b"};
+  static constexpr std::array dashes = {"", "6 3", "2 3"};
+  return {colours[index % colours.size()], dashes[index / colours.size() % dashes.size()]};
+}
+
+std::string series_key(const SeriesStyle& style) {
+  return fmt::format(
+      "<svg class=\"key\" viewBox=\"0 0 20 8\"><line x1=\"0\" x2=\"20\" y1=\"4\" y2=\"4\" "
+      "{}/></svg>",
+      stroke(style, 3));
 }
 
 Plot::Plot(Range x, Range y, const std::string& unit) : x_(x), y_(y) {
@@ -93,7 +108,7 @@ double Plot::y(double value) const {
   return kHeight - kBottom - (kHeight - kBottom - kTop) * (value - y_.low) / (y_.high - y_.low);
 }
 
-void Plot::line(const std::vector<std::pair<double, double>>& points, const std::string& colour) {
+void Plot::line(const std::vector<std::pair<double, double>>& points, const SeriesStyle& style) {
   std::string path;
   bool is_down = false;
   for (const auto& [at, value] : points) {
@@ -104,8 +119,7 @@ void Plot::line(const std::vector<std::pair<double, double>>& points, const std:
     path += fmt::format("{}{:.1f} {:.1f} ", is_down ? 'L' : 'M', x(at), y(value));
     is_down = true;
   }
-  add(fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\"/>\n", path,
-                  colour));
+  add(fmt::format("<path d=\"{}\" fill=\"none\" {}/>\n", path, stroke(style, 1.6)));
 }
 
 void Plot::band(const std::vector<std::pair<double, double>>& low,
