@@ -56,10 +56,12 @@ void train(const RunConfig& config, TrainerOptions options) {
   if (result.state == RunState::kPreempted) {
     const int64_t step = trainer->state().step;
     throw Error(ExitCode::kPreempted,
-                step == 0
-                    ? "stopped by request before the first step"
-                    : fmt::format("stopped at step {} by request; a checkpoint was left", step),
-                "the same command goes on from there");
+                step == 0 ? "stopped by request before the first step"
+                          : fmt::format("stopped at step {} by request; {}", step,
+                                        result.is_saved ? "a checkpoint was left"
+                                                        : "its checkpoint could not be written"),
+                result.is_saved || step == 0 ? "the same command goes on from there"
+                                             : "the same command goes on from the one before");
   }
   if (result.state == RunState::kDiverged) {
     throw Error(ExitCode::kDiverged, fmt::format("{}: the run has diverged", folder),

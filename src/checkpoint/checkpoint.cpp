@@ -57,7 +57,11 @@ CheckpointStore::CheckpointStore(const std::string& run_folder, const Checkpoint
                 "checkpoint: keep_every must be in steps here, not " + to_string(every));
   }
   if (!every.is_never()) keep_every_ = static_cast<int64_t>(every.value);
+}
+
+void CheckpointStore::clear_leftovers() {
   local_->clear_leftovers();
+  if (ranks_->rank() == 0) checkpoint::clear_leftovers(folder_);
 }
 
 CheckpointStore::~CheckpointStore() { wait(); }

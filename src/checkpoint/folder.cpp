@@ -133,6 +133,7 @@ void read_tensors(const std::string& path, const std::string& name, const Manife
 
 /// By file.
 std::map<std::string, std::vector<WantedPiece>> wanted_pieces(const Manifest& manifest,
+                                                              const CheckpointContent& head,
                                                               const PieceFilter& is_wanted) {
   std::map<std::string, std::vector<WantedPiece>> wanted;
   for (const auto& tensor : manifest.tensors) {
@@ -140,7 +141,7 @@ std::map<std::string, std::vector<WantedPiece>> wanted_pieces(const Manifest& ma
       if (!manifest.files.contains(piece.file)) {
         refuse(piece.file, fmt::format("is to hold '{}', but is not listed", tensor.first));
       }
-      if (is_wanted && !is_wanted(tensor.first, piece.begin, piece.numel)) continue;
+      if (is_wanted && !is_wanted(head, tensor.first, piece.begin, piece.numel)) continue;
       wanted[piece.file].push_back({&tensor, &piece});
     }
   }
@@ -249,7 +250,7 @@ CheckpointContent read_folder(const std::string& path, const PieceFilter& is_wan
   const auto states = manifest.files.find(kStateName);
   if (states == manifest.files.end()) refuse(path, fmt::format("lists no {}", kStateName));
   read_states(path + "/" + kStateName, states->second, content);
-  for (const auto& [name, pieces] : wanted_pieces(manifest, is_wanted)) {
+  for (const auto& [name, pieces] : wanted_pieces(manifest, content, is_wanted)) {
     read_tensors(path + "/" + name, name, manifest, pieces, content);
   }
   std::sort(content.tensors.begin(), content.tensors.end(),

@@ -65,8 +65,11 @@ void clear_leftovers(const std::string& folder) {
     const std::string suffix = fs::path(name).extension().string();
     std::error_code ignored;
     const std::string whole = folder + "/" + stem.string();
-    if (suffix == ".old" && !fs::exists(whole, ignored)) fs::rename(path, whole, ignored);
-    if (suffix == kDeletedSuffix || suffix == ".old") fs::remove_all(path, ignored);
+    if (suffix == ".old" && !fs::exists(whole, ignored)) {  // the only one there is
+      fs::rename(path, whole, ignored);
+    } else if (suffix == kDeletedSuffix || suffix == ".old") {
+      fs::remove_all(path, ignored);
+    }
     if (suffix != ".tmp") continue;
     try {  // takes the lock, so that a living writer's folder stays, and clears it at its end
       const AtomicFolder leftover(whole, ExistingFolder::kReplace, kCode);

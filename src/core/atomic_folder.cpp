@@ -65,7 +65,12 @@ AtomicFolder::AtomicFolder(const std::string& path, ExistingFolder existing, Exi
   fs::create_directories(parent_of(path_), error);
   if (error) throw_errno(code, "make the folder", parent_of(path_), error.value());
   open_and_lock();
-  remove_contents(temporary_, code_);
+  try {
+    remove_contents(temporary_, code_);
+  } catch (...) {  // no destructor runs; the lock must not stay
+    ::close(lock_);
+    throw;
+  }
 }
 
 void AtomicFolder::open_and_lock() {

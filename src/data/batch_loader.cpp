@@ -19,6 +19,8 @@ bool BatchLoader::is_reshuffled(int64_t index) const {
   return reshuffle_at_ >= 0 && index >= reshuffle_at_;
 }
 
+void BatchLoader::move_reshuffle(int64_t index) { reshuffle_at_ = index; }
+
 Sequence BatchLoader::get(int64_t index) {
   return is_reshuffled(index) ? streams_[1].get(index - reshuffle_at_) : streams_[0].get(index);
 }

@@ -12,7 +12,8 @@ Dataset::Dataset(const std::string& folder, Verify verify)
     : folder_(folder), manifest_(read_manifest(folder)), fingerprint_(manifest_.fingerprint()) {
   shards_.reserve(manifest_.shards.size());
   for (const ShardRecord& record : manifest_.shards) {
-    open_shard(record, verify);
+    open_shard(record);
+    if (verify == Verify::kEverything) shards_.back().verify_tokens();
   }
   if (num_documents() == 0) {
     throw Error(ExitCode::kData, fmt::format("{}: holds no documents", folder), "");
@@ -24,7 +25,13 @@ Dataset::Dataset(const std::string& folder, Verify verify)
   }
 }
 
-void Dataset::open_shard(const ShardRecord& record, Verify verify) {
+void Dataset::verify_tokens(int64_t first, int64_t stride) const {
+  for (auto i = static_cast<size_t>(first); i < shards_.size(); i += static_cast<size_t>(stride)) {
+    shards_[i].verify_tokens();
+  }
+}
+
+void Dataset::open_shard(const ShardRecord& record) {
   const Shard& shard =
       shards_.emplace_back((std::filesystem::path(folder_) / record.file).string());
   if (shard.header().header_checksum != record.checksum) {
@@ -33,9 +40,6 @@ void Dataset::open_shard(const ShardRecord& record, Verify verify) {
         fmt::format("{}: header: expected checksum {} from {}, found {}", shard.path(),
                     to_hex(record.checksum), kManifestFile, to_hex(shard.header().header_checksum)),
         "the shard belongs to another run of `lorikeet data tokenize`: tokenize again");
-  }
-  if (verify == Verify::kEverything) {
-    shard.verify_tokens();
   }
   std::vector<uint32_t>& rows = domain_rows_.emplace_back();
   for (const std::string& name : shard.domains()) {

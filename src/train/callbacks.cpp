@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -48,7 +49,8 @@ LogCallback::LogCallback(const RunConfig& config, MetricsSink* sink, World& worl
       world_(world),
       clock_(config.log.every, total_steps(config), tokens_per_step(config)),
       flops_per_token_(training_flops_per_token(config.model)),
-      peak_flops_(peak_flops * static_cast<double>(world.size())) {}
+      peak_flops_(peak_flops * static_cast<double>(world.size())),
+      counted_(world.mesh().monitor().counts()) {}
 
 void LogCallback::load_state(const std::string& json) {
   routing_.load_state(json);
@@ -92,7 +94,9 @@ nlohmann::json LogCallback::row(const StepReport& report, const TrainingState& s
                         {"peak_memory_bytes", peak_memory_bytes(world_.device())}};
   if (peak_flops_ > 0) row["mfu"] = rate * flops_per_token_ / peak_flops_;
   if (world_.size() > 1) {
-    row["slowest_rank"] = {{"rank", report.slowest_rank}, {"seconds", report.slowest_seconds}};
+    const auto slowest = std::max_element(report.rank_seconds.begin(), report.rank_seconds.end());
+    row["rank_seconds"] = report.rank_seconds;
+    row["slowest_rank"] = {{"rank", slowest - report.rank_seconds.begin()}, {"seconds", *slowest}};
     row["bytes_sent"] = communication();
   }
   if (nlohmann::json routing = routing_.report(); !routing.is_null()) {
@@ -106,7 +110,8 @@ nlohmann::json LogCallback::row(const StepReport& report, const TrainingState& s
   return row;
 }
 
-/// Bytes that this rank sends a step, by group and collective.
+/// Bytes that this rank sends a step, by group and collective; what it sent for validation and
+/// checkpoints since the last row is in the mean.
 nlohmann::json LogCallback::communication() {
   nlohmann::json bytes = nlohmann::json::object();
   const auto counts = world_.mesh().monitor().counts();

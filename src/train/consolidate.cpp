@@ -22,7 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// AdamW::state names moments so; they are twice the weights, and not needed.
-bool is_no_moment(const std::string& name, int64_t /*begin*/, int64_t /*numel*/) {
+bool is_no_moment(const CheckpointContent& /*head*/, const std::string& name, int64_t /*begin*/,
+                  int64_t /*numel*/) {
   return !name.starts_with("optimizer.");
 }
 

@@ -1,5 +1,8 @@
 #include "lorikeet/train/metrics_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -48,16 +51,33 @@ MetricsFile::MetricsFile(const std::string& path, int64_t last_step) : path_(pat
     const std::string kept = kept_lines(text, last_step);
     if (kept.size() != text.size()) write_file_atomically(path, kept, ExitCode::kCheckpoint);
   }
-  file_.open(path, std::ios::app);
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+MetricsFile::~MetricsFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+/// What a disk without room took of a line is taken back: the next row must not stand behind it.
+bool MetricsFile::append(const std::string& line) const {
+  const off_t end = ::lseek(file_, 0, SEEK_END);
+  if (end < 0) return false;
+  const ssize_t written = ::write(file_, line.data(), line.size());
+  if (written == static_cast<ssize_t>(line.size())) return true;
+  if (written > 0 && ::ftruncate(file_, end) != 0) {
+    log_warning("{}: ends with half a row of metrics", path_);
+  }
+  return false;
 }
 
 void MetricsFile::write(const nlohmann::json& row) {
-  file_ << row.dump() << '\n' << std::flush;
-  if (!file_ && !has_failed_) {
-    has_failed_ = true;
+  if (append(row.dump() + '\n')) {
+    if (rows_lost_ > 0)
+      log_info("{}: can be written again; {} rows are missing", path_, rows_lost_);
+    rows_lost_ = 0;
+  } else if (++rows_lost_ == 1) {
     log_error("{}: cannot be written; training goes on without it", path_);
   }
-  file_.clear();
 }
 
 }  // namespace lorikeet

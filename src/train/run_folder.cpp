@@ -20,6 +20,16 @@ namespace {
 
 constexpr std::array kStateNames = {"running", "preempted", "diverged", "finished", "failed"};
 
+/// In the place that the file has. @return whether all of it was written
+bool overwrite(const std::string& path, const std::string& text) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const auto size = static_cast<ssize_t>(text.size());
+  const bool is_written = ::pwrite(descriptor, text.data(), text.size(), 0) == size &&
+                          ::ftruncate(descriptor, size) == 0 && ::fsync(descriptor) == 0;
+  return ::close(descriptor) == 0 && is_written;
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const std::string& path, bool is_owner) : path_(path) {
@@ -74,7 +84,13 @@ void RunFolder::set_status(const RunStatus& status) const {
                                {"total_steps", status.total_steps},
                                {"message", status.message},
                                {"pid", ::getpid()}};
-  write_file_atomically(file("status.json"), json.dump(1) + "\n", ExitCode::kCheckpoint);
+  const std::string text = json.dump(1) + "\n", path = file("status.json");
+  try {
+    write_file_atomically(path, text, ExitCode::kCheckpoint);
+  } catch (const Error&) {
+    // A full disk has no room for another file, but the old one's block is there.
+    if (!overwrite(path, text)) throw;
+  }
 }
 
 }  // namespace lorikeet

@@ -26,6 +26,17 @@ std::vector<int64_t> SequenceCursor::take(int64_t n) {
   return indices;
 }
 
+int64_t SequenceCursor::peek(int64_t n) const {
+  int64_t found = position_ + n, behind = position_;
+  for (const auto& [first, last] : skipped_) {
+    const int64_t from = std::max(first, behind);
+    if (from > found) break;
+    found += std::max<int64_t>(0, last - from);
+    behind = std::max(behind, last);
+  }
+  return found;
+}
+
 void SequenceCursor::skip(const Range& range) {
   skipped_.insert(std::upper_bound(skipped_.begin(), skipped_.end(), range), range);
 }

@@ -53,10 +53,7 @@ StepSums add_over_ranks(const StepShare& share, World& world) {
     sums.num_first_segment_tokens += static_cast<int64_t>(all[rank][kFirstSegmentTokens]);
     sums.wants_stop |= all[rank][kStop] != 0;
     sums.wants_checkpoint |= all[rank][kCheckpoint] != 0;
-    if (all[rank][kSeconds] > sums.slowest_seconds) {
-      sums.slowest_seconds = all[rank][kSeconds];
-      sums.slowest_rank = rank;
-    }
+    sums.rank_seconds.push_back(all[rank][kSeconds]);
   }
   sums.clock = all[0][kClock];
   // Replicas hold the same gradients: those of the first shard group are all.

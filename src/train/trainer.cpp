@@ -42,7 +42,7 @@ RunResult Trainer::run() {
     const std::string what = failure.what();  // LibTorch appends a backtrace
     try {
       folder_.set_status(
-          {RunState::kFailed, state_.step, total_steps_, what.substr(0, what.find('\n'))});
+          {RunState::kFailed, state_.step, last_step(), what.substr(0, what.find('\n'))});
     } catch (const Error& error) {
       log_error("{}", error.what());
     }
@@ -50,12 +50,19 @@ RunResult Trainer::run() {
   }
 }
 
+/// How far the run is, in steps of the batch that it has now. A run of `train.steps` counts steps;
+/// one of `train.tokens` counts tokens, whose steps may have had another batch before it was
+/// resumed.
+int64_t Trainer::progress() const {
+  return config_.train.steps > 0 ? state_.step : state_.tokens / tokens_per_step(config_);
+}
+
 RunResult Trainer::train() {
   if (was_finished_) return leave(RunState::kFinished);
-  folder_.set_status({RunState::kRunning, state_.step, total_steps_, ""});
+  folder_.set_status({RunState::kRunning, state_.step, last_step(), ""});
   if (is_stop_requested_anywhere()) return leave(RunState::kPreempted);
-  while (state_.step < total_steps_) {
-    if (state_.is_dense_warmup() && state_.step >= warmup_steps_) {
+  while (!is_at_end()) {
+    if (state_.is_dense_warmup() && progress() >= warmup_steps_) {
       state_.end_dense_warmup();
       log_info("step {}: dense warm-up ends, {} experts are copied from each dense layer",
                state_.step, config_.model.feed_forward.num_experts);
@@ -64,7 +71,6 @@ RunResult Trainer::train() {
     if (state_.step + 1 == config_.log.trace_first) trace.start();
     const StepReport report = train_step();
     if (trace.is_on() && state_.step + 1 >= config_.log.trace_first + config_.log.trace_steps) {
-      trace.stop();
       write_trace();
     }
     times_.add(TimeShares::kSteps, report.seconds - report.data_seconds);
@@ -76,8 +82,9 @@ RunResult Trainer::train() {
     if (!handle_bad_day(report)) return leave(RunState::kDiverged, divergence_);
     must_stop_ |= world_->size() == 1 && signals_.stop_requested();
     if (must_stop_) return leave(RunState::kPreempted);
+    if (state_.step != report.step) continue;  // rolled back: what is there now was just loaded
     const bool is_due = checkpoint_clock_.is_due(state_.step, report.clock);
-    if (std::exchange(must_save_, false) || (is_due && state_.step < total_steps_)) {
+    if (std::exchange(must_save_, false) || (is_due && !is_at_end())) {
       times_.measure("checkpoints", [&] { save(/*in_background=*/true); });
     }
   }
@@ -89,7 +96,7 @@ StepReport Trainer::train_step() {
   const auto start = std::chrono::steady_clock::now();
   StepReport report;
   report.learning_rate =
-      learning_rate(config_.schedule, state_.step, total_steps_, tokens_per_step(config_));
+      learning_rate(config_.schedule, progress(), total_steps_, tokens_per_step(config_));
 
   state_.sharded->zero_grad();
   const BatchLoss loss = accumulate_gradients(report);
@@ -115,8 +122,7 @@ StepReport Trainer::train_step() {
   report.loss = sums.loss_sum / static_cast<double>(sums.num_tokens);
   report.first_segment_loss =
       sums.first_segment_sum / static_cast<double>(sums.num_first_segment_tokens);
-  report.slowest_seconds = sums.slowest_seconds;
-  report.slowest_rank = sums.slowest_rank;
+  report.rank_seconds = sums.rank_seconds;
   report.clock = sums.clock;
   must_stop_ = sums.wants_stop;  // what came later counts at the next step's end, if not alone
   must_save_ = sums.wants_checkpoint;
@@ -125,7 +131,8 @@ StepReport Trainer::train_step() {
 }
 
 /// A picture of the run is not worth the run.
-void Trainer::write_trace() const {
+void Trainer::write_trace() {
+  world_->mesh().monitor().trace().stop();
   try {
     write_file_atomically(folder_.file(fmt::format("trace_rank_{:05}.json", world_->rank())),
                           world_->mesh().monitor().trace().to_json(world_->rank()),
@@ -224,11 +231,12 @@ void Trainer::roll_back(const SequenceCursor::Range& offending) {
     write_skipped(folder_.file("skipped_data.json"), state_.cursor.skipped());
   }
   const SequenceCursor cursor = state_.cursor;
-  if (const auto content = store_.load_newest()) {
+  if (const auto content = store_.load_newest(what_is_mine())) {
     state_.restore(*content);
     callback_states_ = content->states;
   } else {
     callback_states_.clear();
+    state_.release();
     state_ = TrainingState(config_, *world_);
     state_.cursor = cursor;
     state_.cursor.seek(0);
@@ -271,19 +279,23 @@ void Trainer::write_model() const {
 
 /// A run that was asked to stop comes back from an earlier checkpoint if this one cannot be
 /// written.
-void Trainer::save_last(RunState state) {
+/// @return whether it is written
+bool Trainer::save_last(RunState state) {
   try {
     save(/*in_background=*/false);
+    return true;
   } catch (const Error& error) {
     if (state != RunState::kPreempted || error.code() != ExitCode::kCheckpoint) throw;
     log_error("the last checkpoint is not written: {}", error.what());
     log_error("the run goes on from the one before when it is started again");
+    return false;
   }
 }
 
 RunResult Trainer::leave(RunState state, const std::string& message) {
   prefetcher_.reset();
-  RunResult result{state, {}};
+  RunResult result{.state = state};
+  if (world_->mesh().monitor().trace().is_on()) write_trace();  // ended within its steps
   if (const std::string shares = times_.to_text(); !shares.empty()) {
     log_info("time: {}; stalled {:.2f}%", shares, 100 * times_.stall_share());
   }
@@ -291,14 +303,19 @@ RunResult Trainer::leave(RunState state, const std::string& message) {
   if (state == RunState::kDiverged) {
     log_error("the run has diverged at step {}: {}", state_.step, message);
   } else if (!was_finished_ && state_.step > 0) {  // step 0 follows from the configuration alone
-    save_last(state);
+    result.is_saved = save_last(state);
   }
   if (state == RunState::kFinished) {
     for (const auto& callback : callbacks_) callback->at_end(state_);
     result.validation = validation_->latest();
     if (!was_finished_) write_model();
   }
-  folder_.set_status({state, state_.step, total_steps_, message});
+  try {
+    folder_.set_status({state, state_.step, last_step(), message});
+  } catch (const Error& error) {  // the exit code must still say what became of the run
+    if (state == RunState::kFinished) throw;
+    log_error("{}", error.what());
+  }
   return result;
 }
 

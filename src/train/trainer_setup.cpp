@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/config/load.h"
@@ -27,9 +28,7 @@ LoaderOptions loader_options(const RunConfig& config) {
   options.order = config.data.order;
   options.mixture = config.data.mixture;
   if (!config.schedule.anneal.is_never()) {
-    const int64_t total = total_steps(config);
-    const int64_t anneal = config.schedule.anneal.to_steps(total, tokens_per_step(config));
-    options.reshuffle_at = (total - anneal) * config.train.batch_sequences;
+    options.reshuffle_at = std::numeric_limits<int64_t>::max();  // Trainer::plan_anneal says where
   }
   return options;
 }
@@ -81,7 +80,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
       total_steps_(total_steps(config)),
       warmup_steps_(dense_warmup_steps(config)),
       folder_(run_path(config), world_->is_first()),
-      dataset_(shards_of(config.data)),
+      dataset_(shards_of(config.data), Dataset::Verify::kTables),
       loader_(dataset_, loader_options(config)),
       store_(run_path(config), in_steps(config), world_->save_exchange()),
       state_(config, *world_),
@@ -90,9 +89,12 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
       world_->is_first() ? "log.txt" : fmt::format("log_rank_{:05}.txt", world_->rank())));
   require_same_run();
   open_data();
+  verify_data();
+  store_.clear_leftovers();
   resume(options);
   if (world_->is_first()) {
-    write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_), ExitCode::kUsage);
+    write_file_atomically(folder_.file("config.yaml"), dump_run_config(config_),
+                          ExitCode::kCheckpoint);
   }
   start_reading();
   const auto dtype =
@@ -124,13 +126,29 @@ void Trainer::open_data() {
   loader_.require_batch(config_.train.batch_sequences);
 }
 
+/// The ranks share the shards, which may be terabytes, and refuse broken ones together.
+void Trainer::verify_data() {
+  std::string problem, hint;
+  try {
+    dataset_.verify_tokens(world_->rank(), world_->size());
+  } catch (const Error& error) {
+    problem = error.what();
+    hint = error.hint();
+  }
+  Exchange& ranks = *world_->save_exchange();  // which waits long enough
+  const std::vector<std::string> problems = ranks.gather(problem), hints = ranks.gather(hint);
+  for (size_t rank = 0; rank < problems.size(); ++rank) {
+    if (!problems[rank].empty()) throw Error(ExitCode::kData, problems[rank], hints[rank]);
+  }
+}
+
 void Trainer::resume(const TrainerOptions& options) {
   if (options.resume == "never") return start_over();
   for (const auto& range : read_skipped(folder_.file("skipped_data.json"))) {
     state_.cursor.skip(range);
   }
   if (options.resume == "auto") return go_on(options);
-  restore(CheckpointStore::load(options.resume), options);
+  restore(CheckpointStore::load(options.resume, what_is_mine()), options);
   world_->exchange().gather("restored");  // nothing is discarded before all ranks have theirs
   store_.discard_after(state_.step);
 }
@@ -164,7 +182,7 @@ void Trainer::go_on(const TrainerOptions& options) {
                     steps.empty() ? "start over with --resume never, or under another `name`"
                                   : "go on with --resume " + store_.path_of(steps.front())));
   }
-  if (const auto content = store_.load_newest()) {
+  if (const auto content = store_.load_newest(what_is_mine())) {
     restore(*content, options);
   } else if (!steps.empty()) {
     throw Error(ExitCode::kCheckpoint,
@@ -174,7 +192,13 @@ void Trainer::go_on(const TrainerOptions& options) {
                 "`name`");
   }
   was_finished_ = status && status->state == RunState::kFinished && status->step == state_.step &&
-                  state_.step >= total_steps_ && std::filesystem::exists(folder_.file("model"));
+                  is_at_end() && std::filesystem::exists(folder_.file("model"));
+}
+
+/// Of a checkpoint, which may be hundreds of gigabytes.
+PieceFilter Trainer::what_is_mine() {
+  return [this](const CheckpointContent& head, const std::string& name, int64_t begin,
+                int64_t numel) { return state_.wants(head, name, begin, numel); };
 }
 
 void Trainer::restore(const CheckpointContent& content, const TrainerOptions& options) {
@@ -189,12 +213,29 @@ void Trainer::restore(const CheckpointContent& content, const TrainerOptions& op
   }
   state_.restore(content);
   callback_states_ = content.states;
-  log_info("resumed at step {} of {}", state_.step, total_steps_);
+  log_info("resumed at step {} of {}", state_.step, last_step());
+}
+
+/// Where the final anneal's own shuffle begins: with the anneal, whatever batches came before. Once
+/// it has begun it stays where it was.
+void Trainer::plan_anneal() {
+  if (config_.schedule.anneal.is_never()) return;
+  const int64_t anneal = config_.schedule.anneal.to_steps(total_steps_, tokens_per_step(config_));
+  const int64_t steps_before = total_steps_ - anneal - progress();
+  int64_t& at = state_.reshuffled_at;
+  const int64_t sequences_before = steps_before * config_.train.batch_sequences;
+  if (steps_before >= 0) {
+    at = state_.cursor.peek(sequences_before);
+  } else if (at < 0) {  // of a checkpoint that does not say
+    at = std::max<int64_t>(0, state_.cursor.position() + sequences_before);
+  }
+  loader_.move_reshuffle(at);
 }
 
 /// This rank's micro-batches from the cursor on, made ahead in the background.
 void Trainer::start_reading() {
   prefetcher_.reset();
+  plan_anneal();
   const int64_t batch = config_.train.batch_sequences, micro = config_.train.micro_batch;
   const int64_t share = batch / world_->size(), rank = world_->rank();
   std::vector<int64_t> left;  // of the step, in reverse
@@ -227,7 +268,7 @@ void Trainer::make_callbacks() {
   callbacks_.clear();
   if (world_->is_first()) {
     callbacks_.push_back(
-        std::make_unique<ProgressCallback>(config_.name, state_.step, total_steps_));
+        std::make_unique<ProgressCallback>(config_.name, state_.step, last_step()));
   }
   callbacks_.push_back(std::move(log));
   callbacks_.push_back(std::move(validation));

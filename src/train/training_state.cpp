@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
@@ -17,12 +18,19 @@ namespace {
 const char* const kCpuGenerator = "random.cpu";
 const char* const kCudaGenerator = "random.cuda";
 const char* const kPhase = "phase";  // of CheckpointContent::states
+const char* const kData = "data";
 
 constexpr std::array<std::pair<const char*, torch::Tensor AdamWState::*>, 2> kMoments = {
     {{"exp_avg", &AdamWState::exp_avg}, {"exp_avg_sq", &AdamWState::exp_avg_sq}}};
 
 std::string optimizer_name(const std::string& part, const std::string& parameter) {
   return fmt::format("optimizer.{}.{}", part, parameter);
+}
+
+/// The parameter that a tensor of a checkpoint is, or belongs to.
+std::string parameter_of(const std::string& tensor) {
+  if (!tensor.starts_with("optimizer.")) return tensor;
+  return tensor.substr(tensor.find('.', tensor.find('.') + 1) + 1);
 }
 
 /// The part of [begin, begin + numel) that this replica saves: replicas hold the same.
@@ -61,6 +69,7 @@ TrainingState::TrainingState(const RunConfig& config, World& world)
 
 /// @param fill  null: left uninitialised, for a checkpoint's values
 void TrainingState::build(bool is_dense_warmup, const ShardedParameters::Fill& fill) {
+  release();
   is_dense_warmup_ = is_dense_warmup;
   ModelConfig config = config_.model;
   if (is_dense_warmup) config.feed_forward.kind = FeedForwardKind::kDense;
@@ -74,6 +83,16 @@ void TrainingState::build(bool is_dense_warmup, const ShardedParameters::Fill& f
                                                 world_->mesh(), fill ? fill : nothing);
   model->set_unit_schedule(sharded.get());
   optimizer = std::make_unique<AdamW>(AdamW::over(sharded->optimizer_tensors(), config_.optimizer));
+  wanted_.clear();
+  for (const ParameterPiece& piece : sharded->pieces()) {
+    wanted_[piece.name].emplace_back(piece.begin, piece.begin + piece.numel);
+  }
+}
+
+void TrainingState::release() {
+  optimizer.reset();
+  sharded.reset();
+  model = nullptr;
 }
 
 void TrainingState::end_dense_warmup() {
@@ -154,7 +173,19 @@ CheckpointContent TrainingState::to_checkpoint() const {
   }
   content.states["guard"] = guard.state();
   content.states[kPhase] = nlohmann::json{{"dense_warmup", is_dense_warmup_}}.dump();
+  content.states[kData] = nlohmann::json{{"reshuffled_at", reshuffled_at}}.dump();
   return content;
+}
+
+bool TrainingState::wants(const CheckpointContent& head, const std::string& name, int64_t begin,
+                          int64_t numel) {
+  if (is_of_dense_warmup(head) != is_dense_warmup_) build(!is_dense_warmup_, nullptr);
+  const auto ranges = wanted_.find(parameter_of(name));
+  if (ranges == wanted_.end()) return name == kCpuGenerator || name == kCudaGenerator;
+  if (name.starts_with(optimizer_name("step", ""))) return true;
+  return std::any_of(ranges->second.begin(), ranges->second.end(), [&](const auto& range) {
+    return begin < range.second && range.first < begin + numel;
+  });
 }
 
 void TrainingState::restore(const CheckpointContent& content) {
@@ -174,6 +205,9 @@ void TrainingState::restore(const CheckpointContent& content) {
     generator.set_state(whole_tensor(content, kCudaGenerator).clone());
   }
   guard.load_state(content.states.at("guard"));
+  if (const auto data = content.states.find(kData); data != content.states.end()) {
+    reshuffled_at = nlohmann::json::parse(data->second).at("reshuffled_at").get<int64_t>();
+  }
   cursor.seek(content.sequences);
   step = content.step;
   tokens = content.tokens;

@@ -188,9 +188,10 @@ TEST(CheckpointLocalDisk, IsClearedOfThisRunsLeftoversAtTheStart) {
   std::filesystem::create_directory(local + "/run-0123456789abcdef");  // a namesake elsewhere
   overwrite_file(local + "/run-0123456789abcdef/tensors_rank_00000.safetensors.x", "its own");
   ASSERT_THAT(folder.list(of_run), Not(IsEmpty()));
-  CheckpointStore(folder / "run", keep_locally(9, ""), one_rank());
+  CheckpointStore(folder / "run", keep_locally(9, ""), one_rank()).clear_leftovers();
+  CheckpointStore(folder / "run", keep_locally(9, local), one_rank());  // another run's rank
   EXPECT_TRUE(std::filesystem::exists(of_run));
-  CheckpointStore(folder / "run", keep_locally(9, local), one_rank());
+  CheckpointStore(folder / "run", keep_locally(9, local), one_rank()).clear_leftovers();
   EXPECT_THAT(folder.list(local), ::testing::ElementsAre("run-0123456789abcdef"));
   EXPECT_THAT(files_below(local), ::testing::SizeIs(1));
 }

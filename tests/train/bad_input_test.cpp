@@ -219,5 +219,20 @@ TEST_F(SlowBadInput, AFullDiskCostsACheckpointWhileTrainingAndTheRunAtItsEnd) {
   EXPECT_THAT(left.at("message").get<std::string>(), HasSubstr("step_00000008"));
 }
 
+TEST_F(SlowBadInput, AFullDiskLeavesAStoppedRunOneThatGoesOn) {
+  const SmallDisk disk(folder_ / "disk", "128k");
+  if (!disk.is_mounted()) GTEST_SKIP() << kNoMount;
+  const Settings settings = {"name=r", "output=" + folder_ / "disk", "checkpoint.every=never",
+                             "train.steps=1000000"};
+  Child child = start("disk/r", settings);
+  ASSERT_TRUE(child.wait_until([&] { return logged_step("disk/r") >= 3; }));
+  child.send(SIGTERM);
+  const Ended ended = child.wait();
+  EXPECT_EQ(ended.code, 75) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("the last checkpoint is not written"));
+  EXPECT_THAT(ended.err, HasSubstr("its checkpoint could not be written"));
+  EXPECT_EQ(status("disk/r").at("state"), "preempted");
+}
+
 }  // namespace
 }  // namespace lorikeet

@@ -95,6 +95,7 @@ class RanksProgram : public TrainProgram {
     std::vector<Json> rows = course(name);
     for (Json& row : rows) {
       row.erase("slowest_rank");
+      row.erase("rank_seconds");
       row.erase("bytes_sent");
       if (row.contains("routing")) row["routing"].erase("expert_distance");  // not with ZeRO-3
       // Sums over segments, which the ranks add in another grouping.

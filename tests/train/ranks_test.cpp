@@ -24,6 +24,7 @@ TEST_F(Ranks, OfEveryLayoutGiveTheLossesAndWeightsOfOneProcess) {
     expect_same_course("one", name);
   }
   EXPECT_THAT(metrics("zero3").front().dump(), HasSubstr("bytes_sent"));
+  EXPECT_EQ(metrics("zero3").front().at("rank_seconds").size(), 2u);
 }
 
 /// Whose held-out contexts in micro-batches of 3 come out even over neither 2 nor 4 ranks.
@@ -235,6 +236,18 @@ TEST_F(SlowRanks, OfFourInAMatrixOfLayoutsAndModels) {
       }
     }
   }
+}
+
+/// One, four, two and one process: each goes on from what the one before has left.
+TEST_F(SlowRanks, OfAnyNumberGoOnFromAnyOther) {
+  const Settings settings =
+      slow_steps() + small_steps() + Settings{"train.batch_sequences=4", "train.steps=40"};
+  finish("straight", settings);
+  stop_ranks("moved", {1, 1, 0}, settings, 5, /*stopped_rank=*/0);
+  stop_ranks("moved", {1, 4, 3}, settings, 12, /*stopped_rank=*/2);
+  stop_ranks("moved", {1, 2, 1}, settings, 20, /*stopped_rank=*/1);
+  finish("moved", settings);
+  expect_near_course("straight", "moved", 1e-5);
 }
 
 /// Two ranks with two micro-batches each: sums in another order.

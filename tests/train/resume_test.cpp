@@ -68,6 +68,53 @@ TEST_F(Resume, AnotherBatchSizeTakesTheNextSequencesOfTheSameOrder) {
   EXPECT_EQ(course("changed").back().at("tokens"), (10 * 4 + 10 * 8) * 32);
 }
 
+/// A run of so many tokens stays one, and its schedule goes by them.
+TEST_F(Resume, AnotherBatchSizeLeavesARunOfTokensItsLength) {
+  const Settings tokens = {"train.steps=0", "train.tokens=3840", "schedule.warmup=50%"};
+  finish("straight", tokens);
+  ASSERT_EQ(course("straight").size(), 30u) << "of 4 sequences of 32";
+  Child child = start("changed", tokens);
+  ASSERT_TRUE(child.wait_until([&] { return logged_step("changed") >= 10; }));
+  child.send(SIGKILL);
+  child.wait();
+  finish("changed", tokens + Settings{"train.batch_sequences=8", "checkpoint.every=never"},
+         {"--resume", file("changed", "checkpoints/step_00000010")});
+  const std::vector<Json> four = course("straight"), changed = course("changed");
+  ASSERT_EQ(changed.size(), 20u);
+  EXPECT_EQ(changed.back().at("tokens"), 3840);
+  for (size_t i = 0; i < 10; ++i) {
+    const double as_before = four[10 + 2 * i].at("learning_rate");  // after as many tokens
+    EXPECT_NEAR(changed[10 + i].at("learning_rate").get<double>(), as_before, 1e-3) << i;
+  }
+}
+
+/// The final anneal has a shuffle of its own, which begins where it did however often one resumes.
+TEST_F(Resume, FindsTheReshuffleOfTheAnneal) {
+  const Settings anneal = {"schedule.anneal=12steps", "checkpoint.every=5steps",
+                           "checkpoint.keep_last=9"};
+  const auto reshuffled_at = [&](const std::string& name, int64_t step) {
+    const std::string path = fmt::format("checkpoints/step_{:08}/state.json", step);
+    return Json::parse(read_text(file(name, path))).at("data").at("reshuffled_at").get<int64_t>();
+  };
+  finish("straight", anneal);
+  EXPECT_EQ(reshuffled_at("straight", 5), 18 * 4);
+  EXPECT_EQ(reshuffled_at("straight", 25), 18 * 4);
+  finish("plain", {"schedule.anneal=never"});
+  EXPECT_NE(losses("straight")[18], losses("plain")[18]) << "no other shuffle";
+  EXPECT_EQ(losses("straight")[17], losses("plain")[17]);
+  for (const int64_t step : {10, 20, 25}) {
+    const std::string name = fmt::format("from_{}", step);
+    finish(name, anneal);
+    finish(name, anneal, {"--resume", file(name, fmt::format("checkpoints/step_{:08}", step))});
+    expect_same(course(name), course("straight"));
+  }
+  // Twice the batch from step 10 on: the anneal begins at step 18 all the same.
+  finish("wider", anneal);
+  finish("wider", anneal + Settings{"train.batch_sequences=8"},
+         {"--resume", file("wider", "checkpoints/step_00000010")});
+  EXPECT_EQ(reshuffled_at("wider", 25), 10 * 4 + 8 * 8);
+}
+
 TEST_F(Resume, FromAGivenCheckpointDropsWhatCameAfterIt) {
   finish("run");
   const std::vector<Json> first = course("run");

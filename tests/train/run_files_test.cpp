@@ -2,12 +2,15 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "lorikeet/train/metrics_file.h"
 #include "lorikeet/train/period_clock.h"
 #include "lorikeet/train/run_folder.h"
+#include "tests/checkpoint/file_size_limit.h"
+#include "tests/checkpoint/small_disk.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/data/data_testing.h"
 
@@ -65,6 +68,30 @@ TEST(MetricsFile, AFailedWriteIsLoggedOnceAndDoesNotEndTraining) {
   const std::string log = ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(log, HasSubstr("none/m: cannot be written; training goes on"));
   EXPECT_EQ(log.find("none/m"), log.rfind("none/m")) << log;
+}
+
+TEST(MetricsFile, LosesWholeRowsOnAFullDiskAndGoesOnBehindThem) {
+  const TemporaryFolder folder;
+  MetricsFile file(folder / "m", 0);
+  file.write({{"step", 1}});
+  {
+    const testing::FileSizeLimit limit(15);  // room for four bytes of the next row
+    file.write({{"step", 2}});
+  }
+  file.write({{"step", 3}});
+  EXPECT_EQ(read_text(folder / "m"), "{\"step\":1}\n{\"step\":3}\n");
+}
+
+TEST(RunFolder, SaysOnAFullDiskWhatBecameOfTheRun) {
+  const testing::SmallDisk disk("size=64k");
+  if (!disk.is_mounted()) GTEST_SKIP() << "mounting a tmpfs is not permitted here";
+  const RunFolder folder(disk.folder() / "run");
+  folder.set_status({RunState::kRunning, 1, 10, std::string(100, 'x')});
+  std::ofstream(disk.folder() / "fill") << std::string(1 << 20, 'f');
+  folder.set_status({RunState::kDiverged, 12, 10, "loss"});
+  EXPECT_EQ(folder.status()->state, RunState::kDiverged);
+  EXPECT_EQ(folder.status()->step, 12);
+  EXPECT_EQ(folder.status()->message, "loss");
 }
 
 TEST(MetricsFile, TellsTheLatestValidationAfterAStep) {

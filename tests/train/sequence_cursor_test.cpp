@@ -37,6 +37,18 @@ TEST(SequenceCursor, LeavesOutSkippedRanges) {
   EXPECT_THAT(cursor.take(2), ElementsAre(20, 21));
 }
 
+TEST(SequenceCursor, LooksAheadAsItTakes) {
+  for (const int64_t position : {0, 1, 3, 7, 9, 20}) {
+    SequenceCursor cursor;
+    for (const Range& range : {Range{2, 4}, {3, 6}, {6, 8}, {11, 12}}) cursor.skip(range);
+    cursor.seek(position);
+    std::vector<int64_t> ahead;
+    for (int64_t n = 0; n < 8; ++n) ahead.push_back(cursor.peek(n));
+    EXPECT_EQ(cursor.position(), position);
+    EXPECT_EQ(ahead, cursor.take(8)) << "from " << position;
+  }
+}
+
 TEST(SequenceCursor, LeavesOutRangesThatTouchOverlapOrRepeat) {
   SequenceCursor cursor;
   for (const Range& range : {Range{2, 4}, Range{4, 6}, Range{5, 9}, Range{2, 4}, Range{3, 5}}) {

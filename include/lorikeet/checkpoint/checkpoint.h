@@ -30,7 +30,9 @@ struct SaveRetry {
 
 /// Which pieces to load, by their tensor's name, first element and number of elements; an empty
 /// function wants all. The others are neither read nor verified.
-using PieceFilter = std::function<bool(const std::string& name, int64_t begin, int64_t numel)>;
+/// @param head  the checkpoint without its tensors
+using PieceFilter = std::function<bool(const CheckpointContent& head, const std::string& name,
+                                       int64_t begin, int64_t numel)>;
 
 /// The checkpoints of one run:
 ///
@@ -83,6 +85,10 @@ class CheckpointStore {
   /// The latest failure in the background since the last call; none after a later success. The
   /// same on every rank.
   std::optional<Error> take_error();
+
+  /// Removes what killed writers left, here (rank 0) and on the local disk, and brings back what
+  /// one had moved aside. For a run that holds its folder, before it loads.
+  void clear_leftovers();
 
   /// Steps of the checkpoints, newest first. What is inside is not looked at.
   std::vector<int64_t> list() const;

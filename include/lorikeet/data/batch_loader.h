@@ -42,6 +42,8 @@ class BatchLoader {
   int64_t sequences_per_epoch() const { return streams_[0].sequences_before(1); }
   /// @throws Error(kData) where the first epoch does not fill one batch
   void require_batch(int64_t batch_sequences) const;
+  /// Another place for LoaderOptions::reshuffle_at, of a loader that was given one.
+  void move_reshuffle(int64_t index);
   /// Epochs begun before this sequence; after a reshuffle they count from 0 again.
   int64_t epoch_of(int64_t index) const;
 

@@ -29,6 +29,10 @@ class Dataset {
   /// changed
   explicit Dataset(const std::string& folder, Verify verify = Verify::kEverything);
 
+  /// Verifies the tokens of every `stride`-th shard from `first` on: what is left of kEverything.
+  /// @throws Error(kData)
+  void verify_tokens(int64_t first = 0, int64_t stride = 1) const;
+
   const std::string& folder() const { return folder_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t fingerprint() const { return fingerprint_; }
@@ -48,7 +52,7 @@ class Dataset {
   std::vector<int32_t> tokens(int64_t document) const;
 
  private:
-  void open_shard(const ShardRecord& record, Verify verify);
+  void open_shard(const ShardRecord& record);
   size_t shard_of(int64_t document) const;
 
   std::string folder_;

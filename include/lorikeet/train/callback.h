@@ -17,11 +17,10 @@ struct StepReport {
   double first_segment_loss = 0;  ///< the same over first segments alone
   double grad_norm = 0;           ///< before clipping
   double learning_rate = 0;
-  double seconds = 0;          ///< wall time
-  double clock = 0;            ///< seconds since the first rank has set up: the same on all ranks
-  double data_seconds = 0;     ///< of which waiting for data
-  double slowest_seconds = 0;  ///< until the last rank's gradients were there
-  int64_t slowest_rank = 0;
+  double seconds = 0;       ///< wall time
+  double clock = 0;         ///< seconds since the first rank has set up: the same on all ranks
+  double data_seconds = 0;  ///< of which waiting for data
+  std::vector<double> rank_seconds = {};  ///< of each rank, until its gradients were there
   bool is_skipped = false;  ///< loss or gradients were not finite, and the optimizer did not move
   std::vector<double> router_gradient_norms;  ///< on logged steps
 };

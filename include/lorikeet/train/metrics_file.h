@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -16,15 +15,20 @@ class MetricsFile {
   /// Opens for appending, after cutting away lines of steps after `last_step` and a line that was
   /// not finished: a resumed run writes them again.
   MetricsFile(const std::string& path, int64_t last_step);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
 
-  /// Appends and flushes. Numbers that are not finite become null.
-  /// A failed write is logged once and does not end training.
+  /// Appends a whole row or nothing. Numbers that are not finite become null. A row that cannot be
+  /// written (full disk) is lost, which is logged once, and does not end training.
   void write(const nlohmann::json& row);
 
  private:
+  bool append(const std::string& line) const;
+
   std::string path_;
-  std::ofstream file_;
-  bool has_failed_ = false;
+  int file_ = -1;
+  int64_t rows_lost_ = 0;  ///< since the last one that was written
 };
 
 }  // namespace lorikeet

@@ -16,6 +16,8 @@ class SequenceCursor {
   void seek(int64_t position) { position_ = position; }
   /// The next n sequences that are not skipped; moves position() behind the last.
   std::vector<int64_t> take(int64_t n);
+  /// What take() would give after n others.
+  int64_t peek(int64_t n) const;
 
   void skip(const Range& range);
   const std::vector<Range>& skipped() const { return skipped_; }

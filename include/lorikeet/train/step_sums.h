@@ -15,9 +15,8 @@ struct StepSums {
   int64_t num_tokens = 0, num_first_segment_tokens = 0;
   torch::Tensor norm;                                 ///< double [], of the global gradient
   bool wants_stop = false, wants_checkpoint = false;  ///< of any rank
-  double slowest_seconds = 0;                         ///< of any rank's part of the step
-  int64_t slowest_rank = 0;
-  double clock = 0;  ///< the first rank's
+  std::vector<double> rank_seconds = {};              ///< each rank's part of the step
+  double clock = 0;                                   ///< the first rank's
 };
 
 /// One rank's share of them.

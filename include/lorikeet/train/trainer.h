@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -29,6 +30,7 @@ struct TrainerOptions {
 struct RunResult {
   RunState state = RunState::kFinished;
   DomainLosses validation;  ///< after the last step; empty unless finished
+  bool is_saved = false;    ///< whether a checkpoint of the last step lies there
 };
 
 /// One pretraining run, in OUTPUT/NAME. With several ranks each has a Trainer, and all do the same
@@ -49,31 +51,39 @@ class Trainer {
 
  private:
   void open_data();
+  void verify_data();
   void require_same_run();
   void resume(const TrainerOptions& options);
   void start_over();
   void go_on(const TrainerOptions& options);
   void restore(const CheckpointContent& content, const TrainerOptions& options);
+  PieceFilter what_is_mine();
   void start_reading();
+  void plan_anneal();
   void make_callbacks();
 
   RunResult train();
+  int64_t progress() const;
+  bool is_at_end() const { return progress() >= total_steps_; }
+  int64_t last_step() const {
+    return state_.step + std::max<int64_t>(0, total_steps_ - progress());
+  }
   StepReport train_step();
   BatchLoss accumulate_gradients(StepReport& report);
   bool is_stop_requested_anywhere();
   bool handle_bad_day(const StepReport& report);
   void roll_back(const SequenceCursor::Range& offending);
   void save(bool in_background);
-  void save_last(RunState state);
+  bool save_last(RunState state);
   void write_model() const;
-  void write_trace() const;
+  void write_trace();
   RunResult leave(RunState state, const std::string& message = "");
 
   SignalWatch signals_;  // first: a request to stop counts from here on
   RunConfig config_;
   std::string code_version_;
   std::shared_ptr<World> world_;
-  int64_t total_steps_, warmup_steps_;
+  int64_t total_steps_, warmup_steps_;  // in the unit of progress()
   RunFolder folder_;
   Dataset dataset_;
   BatchLoader loader_;

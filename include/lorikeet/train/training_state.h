@@ -2,7 +2,11 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "lorikeet/checkpoint/checkpoint.h"
 #include "lorikeet/config/run_config.h"
@@ -29,6 +33,7 @@ class TrainingState {
   LossGuard guard;
   int64_t step = 0;  ///< taken so far
   int64_t tokens = 0;
+  int64_t reshuffled_at = -1;  ///< the final anneal's first sequence; -1: not planned yet
 
   bool is_dense_warmup() const { return is_dense_warmup_; }
   /// Ends the dense warm-up: every dense layer is copied into all experts (Lory, section 4.1). The
@@ -39,8 +44,13 @@ class TrainingState {
   /// This rank's pieces; the parameters' and moments' memory is shared, not copied. `config_yaml`,
   /// versions and fingerprint are the caller's.
   CheckpointContent to_checkpoint() const;
+  /// Whether restore() needs this piece of a checkpoint's tensors; see PieceFilter. A model of the
+  /// other phase takes the place of this one.
+  bool wants(const CheckpointContent& head, const std::string& name, int64_t begin, int64_t numel);
   /// @throws Error(kCheckpoint) where the content is of another model
   void restore(const CheckpointContent& content);
+  /// Gives the memory of model and optimizer back, before others take their place.
+  void release();
 
  private:
   void build(bool is_dense_warmup, const ShardedParameters::Fill& fill);
@@ -50,6 +60,7 @@ class TrainingState {
   RunConfig config_;
   World* world_;
   bool is_dense_warmup_ = false;
+  std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> wanted_;  ///< [first, last)
 };
 
 /// Whether the model in it is the dense one of the warm-up.
