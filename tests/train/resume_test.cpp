@@ -115,6 +115,13 @@ TEST_F(Resume, FindsTheReshuffleOfTheAnneal) {
   EXPECT_EQ(reshuffled_at("wider", 25), 10 * 4 + 8 * 8);
 }
 
+TEST_F(Resume, TheDeterministicModeIsTheSameRunOnTheCpu) {
+  finish("plain");
+  finish("deterministic", {"train.deterministic=true"});
+  expect_same(course("deterministic"), course("plain"));
+  EXPECT_TRUE(model_bytes("deterministic") == model_bytes("plain"));
+}
+
 TEST_F(Resume, FromAGivenCheckpointDropsWhatCameAfterIt) {
   finish("run");
   const std::vector<Json> first = course("run");

@@ -2,12 +2,12 @@
 """Two hosts: two network namespaces with an address each and a cable (veth) between them, a rank on each. The cable is
 pulled in the middle of a step, while a checkpoint is written, and before the ranks have met: no packet says that the
 other is gone, so both must find out by themselves, and end with code 6 in bounded time. Plugged in again, the run
-goes on and is the run of one process to the last bit.
+goes on over a slow cable (slow_cable.py), and is the run of one process to the last bit.
 
     two_hosts_check.py LORIKEET_PROGRAM [--seed N] [--timeout SECONDS]
 
 Exits 77 (skipped) where namespaces cannot be made: it needs root and iproute2. The part with a slow cable also needs
-the kernel's netem, and says so where it is missing.
+/dev/net/tun, and says so where it is missing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import fault_runs
 from fault_runs import COMMUNICATION
 
 STEPS = 60
+DELAY = 5  # milliseconds, each way
 ADDRESSES = ["10.231.77.1", "10.231.77.2"]
 
 
@@ -44,6 +45,7 @@ class Cable:
         number = os.getpid() % 100000
         self.hosts = [f"lorikeet{number}_{rank}" for rank in (0, 1)]
         self.ends = [f"lk{number}_{rank}" for rank in (0, 1)]
+        self.slow_cable = None
         self.port = 29400  # another for each start: what a cut has left open may still hold the last
 
     def __enter__(self):
@@ -52,16 +54,22 @@ class Cable:
                 ip("netns", "add", host)
             ip("link", "add", self.ends[0], "netns", self.hosts[0], "type", "veth", "peer", "name", self.ends[1],
                "netns", self.hosts[1])
-            for host, end, address in zip(self.hosts, self.ends, ADDRESSES):
-                ip("-n", host, "address", "add", address + "/24", "dev", end)
-                ip("-n", host, "link", "set", "lo", "up")
-                ip("-n", host, "link", "set", end, "up")
+            self.address()
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as failure:
             self.__exit__()
             raise Skipped(f"network namespaces cannot be made: {failure} {failure.stderr}") from None
         return self
 
+    def address(self):
+        for host, end, address in zip(self.hosts, self.ends, ADDRESSES):
+            ip("-n", host, "address", "add", address + "/24", "dev", end)
+            ip("-n", host, "link", "set", "lo", "up")
+            ip("-n", host, "link", "set", end, "up")
+
     def __exit__(self, *_):
+        if self.slow_cable:
+            self.slow_cable.kill()
+            self.slow_cable.wait()
         for host in self.hosts:  # and with them the cable
             ip("netns", "delete", host, check=False)
 
@@ -73,13 +81,24 @@ class Cable:
             ip("-n", host, "link", "set", end, "up")
 
     def delay(self, milliseconds):
-        """@return what the kernel says against it"""
-        for host, end in zip(self.hosts, self.ends):
-            done = subprocess.run(["ip", "netns", "exec", host, "tc", "qdisc", "add", "dev", end, "root", "netem",
-                                   "delay", f"{milliseconds}ms"], capture_output=True, text=True, timeout=30)
-            if done.returncode:
-                return done.stderr.strip()
+        """Another cable, which is slow. @return what is against it"""
+        if not os.path.exists("/dev/net/tun"):
+            return "there is no /dev/net/tun"
+        ip("-n", self.hosts[0], "link", "delete", self.ends[0])
+        ends = [word for pair in zip(self.hosts, self.ends) for word in pair]
+        self.slow_cable = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(__file__), "slow_cable.py"), *ends,
+                                            str(milliseconds)], stdout=subprocess.PIPE, text=True)
+        assert self.slow_cable.stdout.readline() == "ready\n", "the slow cable cannot be laid"
+        self.address()
         return ""
+
+    def round_trip(self):
+        """Milliseconds until the other host refuses a connection to a port where nobody listens."""
+        code = (f"import socket, time; begun = time.monotonic(); "
+                f"socket.socket().connect_ex(('{ADDRESSES[1]}', 9)); print(1000 * (time.monotonic() - begun))")
+        times = [float(subprocess.run(["ip", "netns", "exec", self.hosts[0], sys.executable, "-c", code], check=True,
+                                      capture_output=True, text=True, timeout=30).stdout) for _ in range(3)]
+        return min(times)  # the first one asks for the other's hardware address, too
 
     def start(self, workshop, name, settings):
         self.port += 1
@@ -137,12 +156,15 @@ def main():
         for moment in ("in a step", "in a save", "before they meet", "in a step"):
             end = draw.randrange(2)
             assert any(cut_once(cable, workshop, run, settings, moment, end, options.timeout) for _ in range(3)), moment
-        refused = cable.delay(5)
-        print(f"a cable with 5 ms of delay: not tried, the kernel says: {refused}" if refused else
-              "from here on the cable has 5 ms of delay")
+        refused = cable.delay(DELAY)
+        print(f"a cable with a delay of {DELAY} ms: not tried: {refused}" if refused else
+              f"from here on a cable with a delay of {DELAY} ms: {cable.round_trip():.1f} ms there and back", flush=True)
+        assert refused or cable.round_trip() >= 2 * DELAY
+        before = run.step()
         with cable.start(workshop, run.name, settings) as ranks:
             codes = ranks.wait(60 * options.timeout)
             assert codes == [0, 0], f"{codes}:\n{ranks.said(0)}\n{ranks.said(1)}"
+        print(f"{STEPS - before} steps over this cable")
         run.require_same(one)
     print("4 cuts; then finished, with the losses and weights of one process")
     return 0
