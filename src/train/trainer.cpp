@@ -294,7 +294,7 @@ bool Trainer::save_last(RunState state) {
 
 RunResult Trainer::leave(RunState state, const std::string& message) {
   prefetcher_.reset();
-  RunResult result{.state = state};
+  RunResult result{state, {}, false};
   if (world_->mesh().monitor().trace().is_on()) write_trace();  // ended within its steps
   if (const std::string shares = times_.to_text(); !shares.empty()) {
     log_info("time: {}; stalled {:.2f}%", shares, 100 * times_.stall_share());
