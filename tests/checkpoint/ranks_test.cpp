@@ -285,7 +285,8 @@ TEST(CheckpointRanks, NoticeDamageInWhatTheyReadAndOnlyThere) {
   overwrite_file(name, damaged);
   EXPECT_THAT(error_of(ExitCode::kCheckpoint, [&] { CheckpointStore::load(path); }),
               AllOf(HasSubstr(name), HasSubstr("'experts@26'"), HasSubstr("checksum is")));
-  const auto others = [](const std::string& tensor, int64_t begin, int64_t numel) {
+  const auto others = [](const CheckpointContent&, const std::string& tensor, int64_t begin,
+                         int64_t numel) {
     return tensor != "experts" || begin != 26 || numel != 26;
   };
   const CheckpointContent rest = CheckpointStore::load(path, others);
