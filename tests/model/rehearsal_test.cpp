@@ -7,7 +7,6 @@
 #include "lorikeet/model/parameter_units.h"
 #include "lorikeet/parallel/device_mesh.h"
 #include "tests/model/test_models.h"
-#include "tests/support/tensor_memory.h"
 
 namespace lorikeet {
 namespace {
@@ -16,12 +15,9 @@ struct Rehearsed {
   std::vector<std::string> collectives;  // in order by group: groups run beside each other
   int64_t bytes = 0;
   int64_t numel = 0;  // of all units, padded
-  int64_t largest_unit = 0;
-  int64_t memory = 0;  // of parameters and gradients, after a step: bytes
 };
 
 Rehearsed rehearse(int64_t rank, MeshShape shape, int stage, int64_t micro_batches) {
-  const TensorMemory memory;
   DeviceMesh mesh(nullptr, static_cast<int>(rank), shape, torch::kCPU, nullptr);
   mesh.monitor().record();
   LanguageModel model = testing_models::make_model(testing_models::tiny_config());
@@ -35,11 +31,9 @@ Rehearsed rehearse(int64_t rank, MeshShape shape, int stage, int64_t micro_batch
     model->logits(output.hidden_BLD).sum().backward();
     sharded.end_backward();
   }
-  const int64_t held = memory.bytes();
   sharded.publish();
   sharded.while_gathered([] {});  // waits
   Rehearsed result;
-  result.memory = held;
   result.collectives = mesh.monitor().recorded();
   std::stable_sort(result.collectives.begin(), result.collectives.end(),
                    [](const std::string& a, const std::string& b) {
@@ -48,7 +42,6 @@ Rehearsed rehearse(int64_t rank, MeshShape shape, int stage, int64_t micro_batch
   for (const auto& [kind, count] : mesh.monitor().counts()) result.bytes += count.bytes_sent;
   for (int64_t unit = 0; unit < sharded.num_units(); ++unit) {
     result.numel += sharded.padded_numel(unit);
-    result.largest_unit = std::max(result.largest_unit, sharded.padded_numel(unit));
   }
   return result;
 }
@@ -89,22 +82,6 @@ TEST(Rehearsal, SendsTheBytesOfTheFormulas) {
   EXPECT_LE(between_replicas, 3 * n / 8);
   EXPECT_EQ(rehearse(3, {1, 8}, 1, 2).bytes, 2 * part);
   EXPECT_EQ(rehearse(3, {1, 8}, 2, 2).bytes, 3 * part);
-}
-
-/// docs/parallel.md, "Layouts": what is left when backward has ended.
-TEST(Rehearsal, HoldsTheMemoryOfTheTable) {
-  constexpr int64_t kShard = 8;
-  const std::vector<std::pair<int, std::pair<double, double>>> parts = {
-      {1, {1, 1}}, {2, {1, 1.0 / kShard}}, {3, {1.0 / kShard, 1.0 / kShard}}};
-  for (const auto& [stage, share] : parts) {
-    const Rehearsed one = rehearse(5, {1, kShard}, stage, 2);
-    const double expected = 4.0 * static_cast<double>(one.numel) * (share.first + share.second);
-    EXPECT_GE(static_cast<double>(one.memory), expected) << "stage " << stage;
-    // Units on their way, and tables.
-    EXPECT_LE(static_cast<double>(one.memory),
-              expected + 4.0 * 3 * static_cast<double>(one.largest_unit) + 1e5)
-        << "stage " << stage;
-  }
 }
 
 }  // namespace
