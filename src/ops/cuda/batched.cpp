@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "../cpu/workspace.h"
+#include "src/ops/cpu/workspace.h"
 
 namespace lorikeet::ops::cuda {
 
