@@ -70,7 +70,7 @@ double tolerance_of(torch::ScalarType dtype) { return dtype == torch::kFloat ? 3
 /// Levels that this processor has and whose products are the micro-kernels', or also the others.
 std::vector<std::string> levels(torch::ScalarType dtype, bool all) {
   std::vector<std::string> names;
-  for (const char* name : {"avx512bf16", "avx512", "avx2", "portable"}) {
+  for (const char* name : {"avx512bf16", "avx512", "avx2", "portable", "portable_bf16"}) {
     if (!cpu::has_level(name)) continue;
     const AtLevel at(name);
     const bool has_product =

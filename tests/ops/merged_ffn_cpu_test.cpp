@@ -86,7 +86,8 @@ class TiledMergedFfn : public testing::TestWithParam<std::string> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Levels, TiledMergedFfn,
-                         testing::Values("avx512bf16", "avx512", "avx2", "portable"),
+                         testing::Values("avx512bf16", "avx512", "avx2", "portable",
+                                         "portable_bf16"),
                          [](const auto& info) { return info.param; });
 
 void expect_near_exact(const Case& c, torch::ScalarType dtype, torch::ScalarType experts,

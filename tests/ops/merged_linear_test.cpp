@@ -113,7 +113,8 @@ class TiledMergedLinear : public testing::TestWithParam<std::string> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Levels, TiledMergedLinear,
-                         testing::Values("avx512bf16", "avx512", "avx2", "portable"),
+                         testing::Values("avx512bf16", "avx512", "avx2", "portable",
+                                         "portable_bf16"),
                          [](const auto& info) { return info.param; });
 
 TEST_P(TiledMergedLinear, EqualsTheDefinition) {

@@ -105,6 +105,26 @@ struct VectorKernels {
   float (*cross_entropy_bf16)(int64_t n, int64_t target, bool gradient, uint16_t* logits,
                               float* scratch);
 
+  /// A transformer encoder's rows of n numbers, `in` and `sums` one row after the other.
+  /// out = in + bias
+  void (*add_bias_f32)(int64_t rows, int64_t n, const float* in, const float* bias, float* out,
+                       int64_t out_row);
+  void (*add_bias_bf16)(int64_t rows, int64_t n, const float* in, const float* bias, uint16_t* out,
+                        int64_t out_row);
+  /// out = gelu(in + bias), by erf (within 1.5e-7); `in` is overwritten.
+  void (*add_bias_gelu_f32)(int64_t rows, int64_t n, float* in, const float* bias, float* out,
+                            int64_t out_row);
+  void (*add_bias_gelu_bf16)(int64_t rows, int64_t n, float* in, const float* bias, uint16_t* out,
+                             int64_t out_row);
+  /// out = (z - mean(z)) / sqrt(var(z) + eps) weight + shift of z = sums + bias + residual; `sums`
+  /// are overwritten.
+  void (*add_layer_norm_f32)(int64_t rows, int64_t n, float eps, float* sums, const float* bias,
+                             const float* residual, const float* weight, const float* shift,
+                             float* out);
+  void (*add_layer_norm_bf16)(int64_t rows, int64_t n, float eps, float* sums, const float* bias,
+                              const uint16_t* residual, const float* weight, const float* shift,
+                              uint16_t* out);
+
   /// to[c * to_row + r] = from[r * from_row + c], in units of 32 bits.
   void (*transpose)(int64_t rows, int64_t columns, const uint32_t* from, int64_t from_row,
                     uint32_t* to, int64_t to_row);

@@ -13,6 +13,7 @@ namespace {
 
 constexpr Level kReference{"reference", nullptr, false, false};
 constexpr Level kPortable{"portable", &kPortableKernels, false, false};
+constexpr Level kPortableBf16{"portable_bf16", &kPortableKernels, false, true};
 
 bool has_avx2() {
 #if defined(__x86_64__)
@@ -49,6 +50,7 @@ bool is_name(std::string_view name) {
 Level find(std::string_view name) {
   if (name == "reference") return kReference;
   if (name == "portable") return kPortable;
+  if (name == "portable_bf16") return kPortableBf16;
 #if defined(__x86_64__)
   if (name == "avx2" && has_avx2()) return {"avx2", &kAvx2Kernels, true, false};
   if (name == "avx512" && has_avx512()) return {"avx512", &kAvx512Kernels, true, false};
@@ -88,7 +90,7 @@ bool has_level(std::string_view name) {
   if (name == "avx512bf16") return has_avx512bf16();
   if (name == "avx512") return has_avx512();
   if (name == "avx2") return has_avx2();
-  return name == "portable" || name == "reference";
+  return name == "portable" || name == "portable_bf16" || name == "reference";
 }
 
 }  // namespace lorikeet::ops::cpu

@@ -21,7 +21,8 @@ const Level& level();
 /// width is odd, and depths come in pairs.
 bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs);
 
-/// For tests: the level of that name from now on, or what LORIKEET_CPU and the processor say for
+/// For tests: the level of that name ("portable_bf16" too: bf16 products by plain loops, which
+/// every processor has) from now on, or what LORIKEET_CPU and the processor say for
 /// "". Throws c10::Error for a level that this processor lacks. Not while an operator runs.
 void force_level(std::string_view name);
 bool has_level(std::string_view name);
