@@ -1,10 +1,11 @@
 // Or-opt on a linked list: moving a piece costs O(1), and only places next to a graph neighbour
 // that is nearer than the piece's present one are tried, so a pass is about as long as the greedy
-// path itself.
+// path itself. Passes of it and of 2-opt take turns.
 #include <algorithm>
 #include <array>
 
 #include "lorikeet/similarity/path.h"
+#include "two_opt.h"
 
 namespace lorikeet {
 
@@ -36,10 +37,8 @@ class LinkedPath {
     if (a == end_ || b == end_) {
       return 0;
     }
-    const auto list = graph_.of(a);
-    const auto found = std::find_if(list.begin(), list.end(),
-                                    [&](const Neighbour& entry) { return entry.row == b; });
-    return found == list.end() ? 0 : found->score;
+    const Neighbour* edge = graph_.edge(a, b);
+    return edge == nullptr ? 0 : edge->score;
   }
   std::span<const Neighbour> neighbours(uint32_t row) const { return graph_.of(row); }
 
@@ -150,18 +149,27 @@ bool improve_at(LinkedPath& path, uint32_t row) {
   return false;
 }
 
+// @return whether anything was moved
+bool or_opt_pass(const NeighbourGraph& graph, std::vector<uint32_t>& rows) {
+  LinkedPath links(graph, rows);
+  bool is_changed = false;
+  for (const uint32_t row : rows) {
+    is_changed = improve_at(links, row) || is_changed;
+  }
+  rows = links.rows();
+  return is_changed;
+}
+
 }  // namespace
 
 Path improve_path(const NeighbourGraph& graph, const Path& path, int64_t max_passes) {
-  LinkedPath links(graph, path.rows);
+  std::vector<uint32_t> rows = path.rows;
   bool is_changed = true;
   for (int64_t pass = 0; pass < max_passes && is_changed; ++pass) {
-    is_changed = false;
-    for (const uint32_t row : path.rows) {
-      is_changed = improve_at(links, row) || is_changed;
-    }
+    is_changed = or_opt_pass(graph, rows);
+    is_changed = two_opt_pass(graph, rows) || is_changed;
   }
-  return measure_path(graph, links.rows());
+  return measure_path(graph, std::move(rows));
 }
 
 }  // namespace lorikeet

@@ -63,14 +63,23 @@ void InvertedIndex::search(const TermVector& query, uint32_t own, size_t k, Scra
       sum += query.weights[i] * posting->weight;
     }
   }
+  // Far more rows are touched than are wanted: what is worse than the best so far is passed over.
+  const size_t wanted = kCandidates * k;
+  float least = 0;
   scratch.found_.clear();
   for (const uint32_t row : scratch.touched_) {
-    if (first_ + row != own) {
-      scratch.found_.push_back({.row = row, .score = scratch.sums_[row]});
-    }
+    const float score = scratch.sums_[row];
     scratch.sums_[row] = 0;
+    if (score < least || first_ + row == own) {
+      continue;
+    }
+    scratch.found_.push_back({.row = row, .score = score});
+    if (scratch.found_.size() == 2 * wanted) {
+      keep_best(scratch.found_, wanted);
+      least = scratch.found_.back().score;
+    }
   }
-  keep_best(scratch.found_, kCandidates * k);
+  keep_best(scratch.found_, wanted);
   found.clear();
   for (const Neighbour& candidate : scratch.found_) {
     const size_t row = first_ + candidate.row;

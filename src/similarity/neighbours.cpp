@@ -22,6 +22,13 @@ void keep_best(std::vector<Neighbour>& found, size_t k) {
   std::sort(found.begin(), found.end(), is_better);
 }
 
+const Neighbour* NeighbourGraph::edge(uint32_t a, uint32_t b) const {
+  const auto list = of(a);
+  const auto found = std::find_if(list.begin(), list.end(),
+                                  [&](const Neighbour& entry) { return entry.row == b; });
+  return found == list.end() ? nullptr : &*found;
+}
+
 NeighbourGraph symmetrise(const NeighbourTable& table, const std::vector<bool>& is_kept) {
   const size_t num_rows = table.num_rows();
   const auto lists = [&](size_t row, size_t other) {

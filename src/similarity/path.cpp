@@ -66,12 +66,9 @@ Path measure_path(const NeighbourGraph& graph, std::vector<uint32_t> rows) {
   Path path;
   path.rows = std::move(rows);
   for (size_t i = 1; i < path.rows.size(); ++i) {
-    const auto list = graph.of(path.rows[i - 1]);
-    const auto edge = std::find_if(list.begin(), list.end(), [&](const Neighbour& entry) {
-      return entry.row == path.rows[i];
-    });
-    path.num_jumps += edge == list.end() ? 1 : 0;
-    path.weight += edge == list.end() ? 0 : edge->score;
+    const Neighbour* edge = graph.edge(path.rows[i - 1], path.rows[i]);
+    path.num_jumps += edge == nullptr ? 1 : 0;
+    path.weight += edge == nullptr ? 0 : edge->score;
   }
   return path;
 }

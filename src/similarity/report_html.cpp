@@ -44,7 +44,7 @@ std::string histogram_plot(const std::vector<std::pair<std::string, const Histog
 // Path weights beside each other, as shares of the first.
 std::string weight_plot(const OrderReport& report) {
   std::vector<std::pair<std::string, double>> bars = {{"this order", report.similar.path_weight},
-                                                      {"Or-opt", report.improved_weight}};
+                                                      {"improved", report.improved_weight}};
   for (const auto& [shards, weight] : report.sharded_weights) {
     bars.emplace_back(fmt::format("{} parts", shards), weight);
   }
@@ -163,7 +163,8 @@ std::string facts(const OrderReport& report) {
   if (check.num_graphs > 0) {
     html += fmt::format(
         "<p>On {} graphs of {} neighbouring documents the greedy path has {:.4f} of the exact "
-        "optimum's weight on average, {:.4f} at worst, and {:.4f} with Or-opt.</p>\n",
+        "optimum's weight on average, {:.4f} at worst, and {:.4f} improved by Or-opt and "
+        "2-opt.</p>\n",
         check.num_graphs, check.num_rows, check.greedy_ratio, check.worst_ratio,
         check.improved_ratio);
   }

@@ -29,8 +29,8 @@ void add_quality(const OrderReport& report, std::string& text) {
 
 void add_path(const OrderReport& report, std::string& text) {
   const double weight = std::max(report.similar.path_weight, 1e-12);
-  text += fmt::format("  path after Or-opt: weight {:.1f} ({:+.2f}%)\n", report.improved_weight,
-                      100 * (report.improved_weight / weight - 1));
+  text += fmt::format("  path after Or-opt and 2-opt: weight {:.1f} ({:+.2f}%)\n",
+                      report.improved_weight, 100 * (report.improved_weight / weight - 1));
   for (const auto& [shards, sharded] : report.sharded_weights) {
     text += fmt::format("  greedy paths of {} parts, joined: weight {:.1f} ({:+.2f}%)\n", shards,
                         sharded, 100 * (sharded / weight - 1));
@@ -38,7 +38,7 @@ void add_path(const OrderReport& report, std::string& text) {
   const OptimumCheck& check = report.optimum;
   if (check.num_graphs > 0) {
     text += fmt::format(
-        "  {} graphs of {} documents: greedy / optimum {:.4f} (worst {:.4f}), with Or-opt {:.4f}\n",
+        "  {} graphs of {} documents: greedy / optimum {:.4f} (worst {:.4f}), improved {:.4f}\n",
         check.num_graphs, check.num_rows, check.greedy_ratio, check.worst_ratio,
         check.improved_ratio);
   }

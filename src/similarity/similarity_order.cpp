@@ -64,7 +64,7 @@ class Stages {
   }
   std::string path_key() const {
     const bool drops = options_.duplicates == FindingMode::kDrop;
-    return fmt::format("{}; path {} {} {}", drops ? duplicates_key() : kept_key(), options_.seed,
+    return fmt::format("{}; path 2 {} {} {}", drops ? duplicates_key() : kept_key(), options_.seed,
                        options_.path_shards, options_.improve_passes);
   }
   std::vector<std::string> neighbour_files(size_t index) const {

@@ -166,6 +166,48 @@ TEST(ImprovePath, KeepsEveryRowAndNeverLowersTheWeight) {
   EXPECT_GT(after, before);
 }
 
+// Every pair of steps, also those that begin or end outside the path.
+double best_turn(const NeighbourGraph& graph, const std::vector<uint32_t>& rows) {
+  const auto at = [&](size_t a, size_t b) {  // places; one behind the last is the end
+    return a >= rows.size() || b >= rows.size() ? 0.0 : score(graph, rows[a], rows[b]);
+  };
+  const size_t outside = rows.size();
+  double best = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t j = i + 1; j < rows.size(); ++j) {  // turns i .. j
+      const size_t before = i == 0 ? outside : i - 1;
+      best = std::max(best, at(before, j) + at(i, j + 1) - at(before, i) - at(j, j + 1));
+    }
+  }
+  return best;
+}
+
+TEST(ImprovePath, LeavesNoTurnThatWouldGainAnything) {
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    const NeighbourGraph graph = random_graph(120, 5, seed);
+    std::vector<uint32_t> rows(120);
+    std::iota(rows.begin(), rows.end(), 0u);
+    const Path path = measure_path(graph, rows);
+    EXPECT_GT(best_turn(graph, path.rows), 0.5);
+    EXPECT_LT(best_turn(graph, improve_path(graph, path, 1000).rows), 1e-5);
+  }
+}
+
+TEST(ImprovePath, TurnsALongPieceRound) {
+  NeighbourTable table(40, 2);  // a chain whose middle lies the wrong way round
+  std::vector<uint32_t> rows(40);
+  std::iota(rows.begin(), rows.end(), 0u);
+  for (uint32_t row = 0; row < 40; ++row) {
+    std::vector<Neighbour> list;
+    if (row > 0) list.push_back({row - 1, 0.9f});
+    if (row < 39) list.push_back({row + 1, 0.9f});
+    std::copy(list.begin(), list.end(), table.entries.begin() + row * 2);
+  }
+  const NeighbourGraph chain = symmetrise(table, std::vector<bool>(40, true));
+  std::reverse(rows.begin() + 10, rows.begin() + 30);
+  EXPECT_NEAR(improve_path(chain, measure_path(chain, rows), 10).weight, 39 * 0.9, 1e-4);
+}
+
 TEST(ImprovePath, MovesARowToItsNeighboursAndMayTurnPiecesRound) {
   // 0-1-2-3-4 is a chain; 2 was left for the end. Edges: consecutive rows score 0.9.
   NeighbourTable table(5, 2);

@@ -49,6 +49,8 @@ struct NeighbourGraph {
   std::span<const Neighbour> of(size_t row) const {
     return {edges.data() + begins[row], edges.data() + begins[row + 1]};
   }
+  /// Null where no edge joins them. O(degree of a).
+  const Neighbour* edge(uint32_t a, uint32_t b) const;
 };
 
 /// Two rows are joined where either is among the other's k best (In-Context Pretraining, arXiv

@@ -23,9 +23,10 @@ Path greedy_path(const NeighbourGraph& graph, const std::vector<bool>& is_kept, 
 /// Weight and jumps of any order of rows. O(sum of degrees).
 Path measure_path(const NeighbourGraph& graph, std::vector<uint32_t> rows);
 
-/// Local improvement: moves pieces of one to three rows, either way round, to where the sum of
-/// scores grows most (Or-opt, its moves taken from the graph's edges), until a pass moves nothing
-/// or `max_passes` are done. Never lowers the weight.
+/// Local improvement by moves that are taken from the graph's edges: pieces of one to three rows
+/// go, either way round, to where the sum of scores grows most (Or-opt), and longer ones are turned
+/// round where they lie (2-opt). Passes of both take turns until two change nothing, or
+/// `max_passes` are done. Never lowers the weight.
 Path improve_path(const NeighbourGraph& graph, const Path& path, int64_t max_passes);
 
 }  // namespace lorikeet
