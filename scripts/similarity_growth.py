@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How `lorikeet data batch` (BM25) grows with the number of documents: makes synthetic corpora of the sizes named, runs stage after stage,
-and prints seconds, peak memory and disk of each as a table.
+"""How `lorikeet data batch` (BM25) grows with the number of documents: makes synthetic corpora of the sizes named, runs stage after stage
+in one thread, and prints seconds, peak memory and disk of each as a table.
 
-    scripts/similarity_growth.py TOKENIZER FOLDER [DOCUMENTS...]         for example ... 100000 200000 400000
+    ~/.cache/lorikeet/venv/bin/python scripts/similarity_growth.py TOKENIZER FOLDER [DOCUMENTS...]   for example ... 100000 500000 2000000
 
 A document has 80 words: half from its topic (one topic for every 50 documents, 200 words each), half by Zipf's law from 50,000.
 """
@@ -10,11 +10,12 @@ A document has 80 words: half from its topic (one topic for every 50 documents, 
 import json
 import os
 import pathlib
-import random
 import shutil
 import subprocess
 import sys
 import time
+
+import numpy
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = pathlib.Path(os.environ.get("LORIKEET_BUILD", SOURCE / "build")) / "lorikeet"
@@ -23,21 +24,18 @@ WORDS, TOPIC_WORDS, NUM_WORDS = 80, 200, 50_000
 
 
 def write_corpus(path, count):
-    chooser = random.Random(1)
-    syllables = [a + b for a in "bcdfghjklmnprstvwz" for b in "aeiou"]
-    names = ["".join(chooser.choices(syllables, k=4)) for _ in range(NUM_WORDS)]
-    zipf = [1 / (rank + 1) for rank in range(NUM_WORDS)]
-    cumulative = [zipf[0]]
-    for weight in zipf[1:]:
-        cumulative.append(cumulative[-1] + weight)
-    topics = max(1, count // 50)
+    chooser = numpy.random.default_rng(1)
+    syllables = numpy.array([a + b for a in "bcdfghjklmnprstvwz" for b in "aeiou"])
+    names = numpy.array(["".join(four) for four in chooser.choice(syllables, (NUM_WORDS, 4))], dtype=object)
+    zipf = numpy.cumsum(1 / numpy.arange(1, NUM_WORDS + 1))
+    topics = chooser.integers(NUM_WORDS, size=(max(1, count // 50), TOPIC_WORDS), dtype=numpy.int32)
     with open(path, "w") as file:
-        for _ in range(count):
-            topic = random.Random(chooser.randrange(topics))
-            own = topic.sample(names, TOPIC_WORDS)
-            words = chooser.choices(own, k=WORDS // 2) + chooser.choices(names, cum_weights=cumulative, k=WORDS // 2)
-            chooser.shuffle(words)
-            file.write(json.dumps({"text": " ".join(words)}) + "\n")
+        for begin in range(0, count, 10_000):
+            size = (min(count - begin, 10_000), WORDS // 2)
+            own = topics[chooser.integers(len(topics), size=(size[0], 1)), chooser.integers(TOPIC_WORDS, size=size)]
+            common = numpy.searchsorted(zipf, chooser.random(size) * zipf[-1])
+            words = chooser.permuted(numpy.concatenate([own, common], axis=1), axis=1)
+            file.writelines(json.dumps({"text": " ".join(row)}) + "\n" for row in names[words])
 
 
 def run(*arguments):
@@ -61,7 +59,7 @@ def main(tokenizer, folder, *counts):
         here.mkdir(parents=True)
         write_corpus(here / "text.jsonl", count)
         run("tokenize", "--input", here / "text.jsonl", "--tokenizer", tokenizer, "--held-out", "0", "--output", here / "shards")
-        runs = [run("batch", here / "shards", "--until", stage) for stage in STAGES]
+        runs = [run("batch", here / "shards", "--threads", 1, "--until", stage) for stage in STAGES]
         size = sum(path.stat().st_size for path in (here / "shards/similarity").iterdir()) / 1e9
         seconds = [f"{taken:.1f}" for taken, _ in runs]
         print(f"| {count:,} | {' | '.join(seconds)} | {sum(taken for taken, _ in runs):.0f} | {max(m for _, m in runs):.2f} | {size:.2f} |",

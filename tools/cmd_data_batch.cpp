@@ -7,12 +7,14 @@
 #include <memory>
 
 #include "lorikeet/config/quantity.h"
+#include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/progress.h"
 #include "lorikeet/data/order_file.h"
 #include "lorikeet/similarity/order_report.h"
 #include "lorikeet/similarity/similarity_order.h"
+#include "lorikeet/train/device.h"
 #include "tools/commands.h"
 
 namespace lorikeet {
@@ -30,6 +32,7 @@ struct BatchArguments {
   bool has_report = false;
   bool force = false;
   std::string encoder = "lexical";
+  DeviceChoice device = DeviceChoice::kAuto;
   LexicalOptions lexical;
   DenseOptions dense;
   SimilarityOrderOptions order;
@@ -76,7 +79,16 @@ void print_report(const SimilarityOrder& order, const BatchArguments& arguments,
   fmt::print("{}\n", page);
 }
 
-std::unique_ptr<Encoder> make_encoder(BatchArguments& arguments) {
+std::string device_name(DeviceChoice choice, int64_t local_rank) {
+  std::string why_not;
+  if (choice == DeviceChoice::kCuda && !load_cuda_backend(&why_not)) {
+    throw Error(ExitCode::kUsage, fmt::format("--device: cuda is not available here: {}", why_not),
+                "--device auto takes a GPU where there is one, else the CPU");
+  }
+  return select_device(choice, static_cast<int>(local_rank)).str();
+}
+
+std::unique_ptr<Encoder> make_encoder(BatchArguments& arguments, const Crew& crew) {
   const int64_t memory = bytes_option("--memory", arguments.memory);
   if (arguments.encoder == "lexical") {
     arguments.lexical.memory_bytes = memory;
@@ -84,12 +96,13 @@ std::unique_ptr<Encoder> make_encoder(BatchArguments& arguments) {
   }
   arguments.dense.model = arguments.encoder;
   arguments.dense.memory_bytes = memory;
+  arguments.dense.device = device_name(arguments.device, crew.local_rank);
   return make_dense_encoder(arguments.dense);
 }
 
 void run_batch(BatchArguments& arguments) {
-  const auto encoder = make_encoder(arguments);
   const Crew crew = Crew::from_environment(arguments.threads);
+  const auto encoder = make_encoder(arguments, crew);
   if (arguments.force && crew.world_size > 1) {
     throw Error(ExitCode::kUsage, "--force: several processes cannot start over together",
                 "run it once with --force --until embed alone, then all of them without");
@@ -146,7 +159,7 @@ void add_stage_options(CLI::App& command, BatchArguments& arguments) {
       ->capture_default_str();
   command
       .add_option("--improve", order.improve_passes,
-                  "Passes of local improvement (Or-opt) over the path, at most")
+                  "Passes of local improvement (Or-opt and 2-opt) over the path, at most")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--until", order.last, "Stop behind this stage; default: order")
@@ -159,6 +172,8 @@ void add_encoder_options(CLI::App& command, BatchArguments& arguments) {
                                                            {"ivf", SearchKind::kIvf},
                                                            {"ivf-sq", SearchKind::kIvfSq},
                                                            {"ivf-pq", SearchKind::kIvfPq}};
+  static const std::map<std::string, DeviceChoice> kDevices = {
+      {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
   static const std::map<std::string, bool> kPrecisions = {{"fp32", false}, {"bf16", true}};
   DenseOptions& dense = arguments.dense;
   command
@@ -168,13 +183,17 @@ void add_encoder_options(CLI::App& command, BatchArguments& arguments) {
   command.add_option("--precision", dense.uses_bf16, "Of the encoder: fp32 (default) or bf16")
       ->transform(CLI::CheckedTransformer(kPrecisions));
   command
+      .add_option("--device", arguments.device,
+                  "Of the encoder: auto (default; a GPU where there is one), cpu or cuda")
+      ->transform(CLI::CheckedTransformer(kDevices));
+  command
       .add_option("--chunks", dense.max_chunks,
                   "Chunks of 512 tokens of a document that the encoder reads; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       .add_option("--batch-tokens", dense.batch_tokens,
-                  "Tokens that a thread embeds at once, padding included")
+                  "Tokens that a thread, or the GPU, embeds at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_option("--search", dense.search.kind, "auto (default), exact, ivf, ivf-sq or ivf-pq")

@@ -1,10 +1,11 @@
-// B texts, L tokens, D model, H heads, K = D / H.
+// B texts, N tokens of all of them, D model.
 #include "lorikeet/similarity/bert.h"
 
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "lorikeet/ops/functions.h"
 #include "lorikeet/storage/model_directory.h"
 
 namespace lorikeet {
@@ -23,7 +24,8 @@ constexpr char kHint[] =
 // Reads named tensors and checks their shapes.
 class Weights {
  public:
-  Weights(const std::string& directory, at::ScalarType dtype) : reader_(directory), dtype_(dtype) {
+  Weights(const std::string& directory, const at::TensorOptions& options)
+      : reader_(directory), options_(options) {
     prefix_ = reader_.contains("bert.embeddings.word_embeddings.weight") ? "bert." : "";
   }
   at::Tensor load(const std::string& name, const std::vector<int64_t>& shape) const {
@@ -36,12 +38,12 @@ class Weights {
       refuse(reader_.directory(), fmt::format("{} is {}, config.json asks for {}", full,
                                               to_string(info), shape_text(shape)));
     }
-    return reader_.load(full).to(dtype_);
+    return reader_.load(full).to(options_);
   }
 
  private:
   ModelReader reader_;
-  at::ScalarType dtype_;
+  at::TensorOptions options_;
   std::string prefix_;
 };
 
@@ -89,24 +91,17 @@ BertConfig read_bert_config(const std::string& directory) {
   return config;
 }
 
-at::Tensor Bert::Dense::operator()(const at::Tensor& x) const {
-  return at::linear(x, weight, bias);
-}
-
-at::Tensor Bert::Norm::operator()(const at::Tensor& x, double eps) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
-}
-
-Bert::Bert(const std::string& directory, at::ScalarType dtype)
-    : config_(read_bert_config(directory)), dtype_(dtype) {
-  const Weights weights(directory, dtype);
+Bert::Bert(const std::string& directory, at::ScalarType dtype, at::Device device)
+    : config_(read_bert_config(directory)) {
+  const Weights weights(directory, at::TensorOptions(dtype).device(device));
   const int64_t hidden = config_.hidden_size;
-  const auto dense = [&](const std::string& name, int64_t in, int64_t out) {
-    return Dense{weights.load(name + ".weight", {out, in}), weights.load(name + ".bias", {out})};
+  const auto linear = [&](const std::string& name, int64_t in, int64_t out) {
+    return ops::EncoderLayer::Linear{weights.load(name + ".weight", {out, in}),
+                                     weights.load(name + ".bias", {out})};
   };
   const auto norm = [&](const std::string& name) {
-    return Norm{weights.load(name + ".LayerNorm.weight", {hidden}),
-                weights.load(name + ".LayerNorm.bias", {hidden})};
+    return ops::EncoderLayer::Norm{weights.load(name + ".LayerNorm.weight", {hidden}),
+                                   weights.load(name + ".LayerNorm.bias", {hidden})};
   };
   word_embeddings_ =
       weights.load("embeddings.word_embeddings.weight", {config_.vocab_size, hidden});
@@ -114,56 +109,35 @@ Bert::Bert(const std::string& directory, at::ScalarType dtype)
       weights.load("embeddings.position_embeddings.weight", {config_.max_positions, hidden}) +
       weights.load("embeddings.token_type_embeddings.weight", {config_.num_token_types, hidden})[0];
   embedding_norm_ = norm("embeddings");
+  std::vector<ops::EncoderLayer> layers;
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const std::string layer = fmt::format("encoder.layer.{}.", i);
-    const Dense query = dense(layer + "attention.self.query", hidden, hidden);
-    const Dense key = dense(layer + "attention.self.key", hidden, hidden);
-    const Dense value = dense(layer + "attention.self.value", hidden, hidden);
-    layers_.push_back(
+    const auto query = linear(layer + "attention.self.query", hidden, hidden);
+    const auto key = linear(layer + "attention.self.key", hidden, hidden);
+    const auto value = linear(layer + "attention.self.value", hidden, hidden);
+    layers.push_back(
         {.query_key_value = {at::cat({query.weight, key.weight, value.weight}),
                              at::cat({query.bias, key.bias, value.bias})},
-         .attention_output = dense(layer + "attention.output.dense", hidden, hidden),
+         .attention_output = linear(layer + "attention.output.dense", hidden, hidden),
          .attention_norm = norm(layer + "attention.output"),
-         .intermediate = dense(layer + "intermediate.dense", hidden, config_.intermediate_size),
-         .output = dense(layer + "output.dense", config_.intermediate_size, hidden),
+         .intermediate = linear(layer + "intermediate.dense", hidden, config_.intermediate_size),
+         .output = linear(layer + "output.dense", config_.intermediate_size, hidden),
          .output_norm = norm(layer + "output")});
   }
+  encoder_.emplace(std::move(layers), config_.num_heads, config_.norm_eps);
 }
 
-at::Tensor Bert::attend(const Layer& layer, const at::Tensor& x_BLD,
-                        const std::optional<at::Tensor>& mask) const {
-  const int64_t batch = x_BLD.size(0);
-  const int64_t length = x_BLD.size(1);
-  const at::Tensor qkv_3BHLK =
-      layer.query_key_value(x_BLD)
-          .view({batch, length, 3, config_.num_heads, config_.hidden_size / config_.num_heads})
-          .permute({2, 0, 3, 1, 4});
-  const at::Tensor y_BHLK =
-      at::scaled_dot_product_attention(qkv_3BHLK[0], qkv_3BHLK[1], qkv_3BHLK[2], mask);
-  return layer.attention_output(
-      y_BHLK.transpose(1, 2).reshape({batch, length, config_.hidden_size}));
-}
-
-at::Tensor Bert::embed(const at::Tensor& ids_BL, const at::Tensor& lengths_B) const {
+at::Tensor Bert::embed(const at::Tensor& ids_N, at::IntArrayRef offsets) const {
   const at::NoGradGuard no_grad;
-  const int64_t length = ids_BL.size(1);
-  const at::Tensor is_token_BL =
-      at::arange(length, ids_BL.options()).unsqueeze(0) < lengths_B.unsqueeze(1);
-  std::optional<at::Tensor> mask;  // none where every place is a token
-  if (!is_token_BL.all().item<bool>()) {
-    mask = at::zeros({ids_BL.size(0), 1, 1, length}, ids_BL.options().dtype(dtype_))
-               .masked_fill_(is_token_BL.logical_not().view({-1, 1, 1, length}), -INFINITY);
+  std::vector<at::Tensor> positions;
+  for (size_t b = 1; b < offsets.size(); ++b) {
+    positions.push_back(position_embeddings_.narrow(0, 0, offsets[b] - offsets[b - 1]));
   }
-  at::Tensor x_BLD = embedding_norm_(
-      at::embedding(word_embeddings_, ids_BL) + position_embeddings_.narrow(0, 0, length),
-      config_.norm_eps);
-  for (const Layer& layer : layers_) {
-    x_BLD = layer.attention_norm(x_BLD + attend(layer, x_BLD, mask), config_.norm_eps);
-    const at::Tensor wide = at::gelu(layer.intermediate(x_BLD));
-    x_BLD = layer.output_norm(x_BLD + layer.output(wide), config_.norm_eps);
-  }
-  const at::Tensor weights_BL1 = is_token_BL.to(at::kFloat).unsqueeze(-1);
-  return (x_BLD.to(at::kFloat) * weights_BL1).sum(1) / weights_BL1.sum(1);
+  const at::Tensor words_ND = at::embedding(word_embeddings_, ids_N.to(word_embeddings_.device()));
+  const at::Tensor x_ND =
+      at::layer_norm(words_ND + at::cat(positions), {config_.hidden_size}, embedding_norm_.weight,
+                     embedding_norm_.bias, config_.norm_eps);
+  return ops::segment_mean((*encoder_)(x_ND, offsets), offsets).to(at::kCPU);
 }
 
 }  // namespace lorikeet

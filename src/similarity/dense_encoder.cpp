@@ -79,13 +79,13 @@ class DenseVectors : public DocumentVectors {
                         int64_t num_threads) override {
     open_index(index);
     // One more, since a row finds itself.
-    const auto wanted = static_cast<int64_t>(k + 1);
+    const int64_t wanted = search_->num_candidates(static_cast<int64_t>(k + 1));
     const std::vector<int64_t> numbers = search_->search(rows(first, last), wanted);
     NeighbourTable table(last - first, k);
     parallel_for_each(last - first, num_threads, [&](size_t i, size_t) {
       std::vector<Neighbour> found;
       for (int64_t j = 0; j < wanted; ++j) {
-        const int64_t number = numbers[i * (k + 1) + static_cast<size_t>(j)];
+        const int64_t number = numbers[i * static_cast<size_t>(wanted) + static_cast<size_t>(j)];
         const size_t row = index * rows_an_index_ + static_cast<size_t>(number);
         if (number >= 0 && row != first + i) add(first + i, row, found);
       }
@@ -151,6 +151,8 @@ class DenseVectors : public DocumentVectors {
   size_t open_index_ = 0;
 };
 
+bool uses_cuda(const DenseOptions& options) { return options.device != "cpu"; }
+
 // Of the files that decide what a model computes, in a fixed order.
 uint64_t model_hash(const std::string& directory) {
   std::vector<std::string> paths;
@@ -174,8 +176,9 @@ class DenseEncoder : public Encoder {
       : options_(options),
         config_(read_bert_config(options.model)),
         wordpiece_(options.model),
-        key_(fmt::format("dense 1, model {}, {}, {} chunks", to_hex(model_hash(options.model)),
-                         options.uses_bf16 ? "bf16" : "fp32", options.max_chunks)) {
+        key_(fmt::format("dense 2, model {}, {}, {} chunks{}", to_hex(model_hash(options.model)),
+                         options.uses_bf16 ? "bf16" : "fp32", options.max_chunks,
+                         uses_cuda(options) ? ", cuda" : "")) {
     if (wordpiece_.vocab_size() > config_.vocab_size) {
       throw Error(ExitCode::kCheckpoint,
                   fmt::format("{}: the vocabulary has {} pieces, config.json says {}",
@@ -196,7 +199,8 @@ class DenseEncoder : public Encoder {
     std::optional<Tokenizer> tokenizer;
     make_files(folder, crew, "embed", names, key_, [&](size_t block) {
       if (!bert) {
-        bert.emplace(options_.model, options_.uses_bf16 ? at::kBFloat16 : at::kFloat);
+        bert.emplace(options_.model, options_.uses_bf16 ? at::kBFloat16 : at::kFloat,
+                     at::Device(options_.device));
         tokenizer.emplace(corpus.dataset->tokenizer_path());
       }
       const std::vector<float> vectors = embed_rows(
@@ -233,7 +237,7 @@ class DenseEncoder : public Encoder {
         at += count;
       } while (at < ids[i].size());
     }
-    // Chunks of like lengths share a batch: little of it is padding.
+    // The short ones at the end: so threads are done at nearly one time.
     std::stable_sort(chunks.begin(), chunks.end(),
                      [](const Chunk& a, const Chunk& b) { return a.ids.size() > b.ids.size(); });
     return chunks;
@@ -247,7 +251,8 @@ class DenseEncoder : public Encoder {
     const std::vector<size_t> ends = batch_ends(chunks);
     const auto width = static_cast<size_t>(config_.hidden_size);
     std::vector<float> of_chunks(chunks.size() * width);
-    parallel_for_each(ends.size(), crew.num_threads, [&](size_t batch, size_t) {
+    const int64_t num_threads = uses_cuda(options_) ? 1 : crew.num_threads;
+    parallel_for_each(ends.size(), num_threads, [&](size_t batch, size_t) {
       at::set_num_threads(1);  // of this thread
       const size_t begin = batch == 0 ? 0 : ends[batch - 1];
       const at::Tensor embedded = embed_batch(bert, {&chunks[begin], ends[batch] - begin});
@@ -265,28 +270,28 @@ class DenseEncoder : public Encoder {
     return vectors;
   }
 
-  // Behind the last chunk of each batch; the first chunk of one is its longest.
+  // Behind the last chunk of each batch: of batch_tokens tokens or a little more.
   std::vector<size_t> batch_ends(const std::vector<Chunk>& chunks) const {
     std::vector<size_t> ends;
-    for (size_t end = 0; end < chunks.size();) {
-      const size_t fitting = static_cast<size_t>(options_.batch_tokens) / chunks[end].ids.size();
-      end = std::min(chunks.size(), end + std::max<size_t>(1, fitting));
-      ends.push_back(end);
+    int64_t tokens = 0;
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      tokens += static_cast<int64_t>(chunks[i].ids.size());
+      if (tokens >= options_.batch_tokens || i + 1 == chunks.size()) {
+        ends.push_back(i + 1);
+        tokens = 0;
+      }
     }
     return ends;
   }
 
   static at::Tensor embed_batch(const Bert& bert, std::span<const Chunk> chunks) {
-    const auto count = static_cast<int64_t>(chunks.size());
-    const auto longest = static_cast<int64_t>(chunks[0].ids.size());
-    at::Tensor ids_BL = at::zeros({count, longest}, at::kLong);
-    at::Tensor lengths_B = at::empty({count}, at::kLong);
-    for (int64_t i = 0; i < count; ++i) {
-      const std::vector<int32_t>& ids = chunks[static_cast<size_t>(i)].ids;
-      std::copy(ids.begin(), ids.end(), ids_BL.mutable_data_ptr<int64_t>() + i * longest);
-      lengths_B.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(ids.size());
+    std::vector<int64_t> ids;
+    std::vector<int64_t> offsets = {0};
+    for (const Chunk& chunk : chunks) {
+      ids.insert(ids.end(), chunk.ids.begin(), chunk.ids.end());
+      offsets.push_back(static_cast<int64_t>(ids.size()));
     }
-    return bert.embed(ids_BL, lengths_B).contiguous();
+    return bert.embed(at::tensor(ids), offsets).contiguous();
   }
 
   // To length one; the sum of the chunks' vectors points where their mean does.

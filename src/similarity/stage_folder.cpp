@@ -165,7 +165,8 @@ void StageFolder::write(const std::string& name, const std::string& key,
 Crew Crew::from_environment(int64_t num_threads) {
   const Crew crew{.rank = environment_number("RANK", 0),
                   .world_size = environment_number("WORLD_SIZE", 1),
-                  .num_threads = num_threads};
+                  .num_threads = num_threads,
+                  .local_rank = environment_number("LOCAL_RANK", 0)};
   if (crew.world_size < 1 || crew.rank < 0 || crew.rank >= crew.world_size) {
     throw Error(ExitCode::kUsage,
                 fmt::format("RANK {} is not in 0 .. WORLD_SIZE {} - 1", crew.rank, crew.world_size),

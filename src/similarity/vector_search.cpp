@@ -2,7 +2,7 @@
 #include "lorikeet/similarity/vector_search.h"
 
 #include <faiss/index_factory.h>
-#include <faiss/IndexIVF.h>
+#include <faiss/IndexIVFPQ.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +14,11 @@ namespace {
 
 constexpr int64_t kMostExact = 200'000;
 constexpr int64_t kSampleAList = 64;  // FAISS warns below 39
+// FAISS learns product codes from up to 256 vectors a centroid in 25 rounds, minutes of one core;
+// what is found is scored again, so rougher codes do.
+constexpr int64_t kCodeCentroids = 256;
+constexpr int kCodeRounds = 8;
+constexpr int64_t kCandidatesOfCodes = 8;
 
 SearchKind resolved(SearchKind kind, int64_t num_vectors) {
   if (kind != SearchKind::kAuto) {
@@ -29,22 +34,27 @@ struct VectorSearch::Index {
 };
 
 VectorSearch::VectorSearch(int64_t dimension, int64_t num_vectors, const SearchOptions& options)
-    : dimension_(dimension), index_(std::make_unique<Index>()) {
-  const SearchKind kind = resolved(options.kind, num_vectors);
-  if (kind == SearchKind::kExact) {
+    : dimension_(dimension),
+      kind_(resolved(options.kind, num_vectors)),
+      index_(std::make_unique<Index>()) {
+  if (kind_ == SearchKind::kExact) {
     description_ = "Flat";
   } else {
     num_lists_ = std::clamp<int64_t>(std::llround(4 * std::sqrt(static_cast<double>(num_vectors))),
                                      1, std::max<int64_t>(1, num_vectors / kSampleAList));
-    const std::string codes = kind == SearchKind::kIvf     ? "Flat"
-                              : kind == SearchKind::kIvfSq ? "SQ8"
-                                                           : fmt::format("PQ{}", dimension / 8);
+    const std::string codes = kind_ == SearchKind::kIvf     ? "Flat"
+                              : kind_ == SearchKind::kIvfSq ? "SQ8"
+                                                            : fmt::format("PQ{}", dimension / 8);
     description_ = fmt::format("IVF{},{}", num_lists_, codes);
   }
   index_->faiss.reset(faiss::index_factory(static_cast<int>(dimension), description_.c_str(),
                                            faiss::METRIC_INNER_PRODUCT));
   if (auto* lists = dynamic_cast<faiss::IndexIVF*>(index_->faiss.get())) {
     lists->nprobe = static_cast<size_t>(std::min(options.num_probes, num_lists_));
+  }
+  if (auto* codes = dynamic_cast<faiss::IndexIVFPQ*>(index_->faiss.get())) {
+    codes->pq.cp.niter = kCodeRounds;
+    codes->pq.cp.max_points_per_centroid = kSampleAList;
   }
 }
 
@@ -53,8 +63,11 @@ VectorSearch::~VectorSearch() = default;
 bool VectorSearch::needs_training() const { return !index_->faiss->is_trained; }
 
 int64_t VectorSearch::sample_size() const {
-  // Product quantisers learn 256 centroids a piece.
-  return std::max<int64_t>(num_lists_ * kSampleAList, 256 * kSampleAList);
+  return std::max<int64_t>(num_lists_, kCodeCentroids) * kSampleAList;
+}
+
+int64_t VectorSearch::num_candidates(int64_t k) const {
+  return kind_ == SearchKind::kIvfPq ? kCandidatesOfCodes * k : k;
 }
 
 void VectorSearch::train(std::span<const float> sample) {

@@ -1,9 +1,11 @@
-"""`lorikeet data batch` on the quickstart corpus: killed with SIGKILL at many moments it ends with the order of an
-undisturbed run; two processes make the order of one; mistakes end with one error and the right code.
+"""`lorikeet data batch` on the quickstart corpus, lexical and with a tiny BERT of random weights: killed with SIGKILL at many
+moments it ends with the order of an undisturbed run; two processes make the order of one; mistakes end with one error and
+the right code, and lose nothing.
 
 usage: batch_check.py PROGRAM SOURCE
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -15,6 +17,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
 import quickstart_shards
+import tiny_bert
 
 STAGES = ["embed", "neighbours", "filter", "deduplicate", "path", "order"]
 
@@ -24,17 +27,17 @@ def batch(program, shards, *options, env=None):
                           env={**os.environ, **(env or {})})
 
 
-def check_kills(program, shards, folder, expected):
+def check_kills(program, shards, folder, expected, options):
     """Kills each run a little later than the one before, until one ends by itself; then does so within each stage
     by starting where the stage before ended."""
     killed = 0
     for stage in [None] + STAGES[:-1]:
         work, output = folder / f"killed_{stage}", folder / f"killed_{stage}.order"
         if stage:
-            assert batch(program, shards, "--work", work, "--until", stage).returncode == 0
+            assert batch(program, shards, *options, "--work", work, "--until", stage).returncode == 0
         delay = 0.005
         while True:
-            run = subprocess.Popen([program, "data", "batch", shards, "--work", work, "--output", output],
+            run = subprocess.Popen([program, "data", "batch", shards, *options, "--work", work, "--output", output],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(delay)
             delay *= 1.5
@@ -49,9 +52,9 @@ def check_kills(program, shards, folder, expected):
     print(f"{killed} runs killed; the order is the same")
 
 
-def check_processes(program, shards, folder, expected):
+def check_processes(program, shards, folder, expected, options):
     work, output = folder / "two", folder / "two.order"
-    runs = [subprocess.Popen([program, "data", "batch", shards, "--work", work, "--output", output],
+    runs = [subprocess.Popen([program, "data", "batch", shards, *options, "--work", work, "--output", output],
                              env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in (1, 0)]
     assert [run.wait(timeout=300) for run in runs] == [0, 0]
     assert output.read_bytes() == expected, "another order with two processes"
@@ -82,15 +85,54 @@ def check_mistakes(program, shards, folder):
     assert batch(program, shards, "--work", foreign, "--force").returncode == 0
 
 
+def check_encoder_mistakes(program, shards, folder, model):
+    order = (shards / "similarity.order").read_bytes()
+    broken = tiny_bert.make(folder / "broken", nan_piece="e")
+    expect_error(3, "gives it a vector that is not finite", batch(program, shards, "--encoder", broken, "--work", folder / "nan"))
+    expect_error(4, "config.json", batch(program, shards, "--encoder", folder / "nowhere", "--work", folder / "nan"))
+    (broken / "model.safetensors").unlink()
+    expect_error(4, "broken", batch(program, shards, "--encoder", broken, "--work", folder / "nan"))
+    expect_error(2, "--device", batch(program, shards, "--encoder", model, "--device", "cuda", env={"CUDA_VISIBLE_DEVICES": ""}))
+    assert (shards / "similarity.order").read_bytes() == order, "an order was lost"
+
+
+def check_another_corpus(program, shards, folder, options):
+    """Between two stages the shards are made anew from other documents, some of them next to nothing."""
+    here = folder / "changed"
+    tokenizer = shards / "tokenizer.model"
+
+    def tokenize(texts, *more):
+        (here / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        subprocess.run([program, "data", "tokenize", "--input", here / "text.jsonl", "--tokenizer", tokenizer, "--held-out", "0",
+                        "--output", here / "shards", *more], check=True, capture_output=True)
+
+    here.mkdir()
+    tokenize([f"document {i} of {i % 7}" for i in range(90)])
+    assert batch(program, here / "shards", *options).returncode == 0
+    before = (here / "shards/similarity.order").read_bytes()
+    (here / "shards/similarity/path.stage").unlink()
+    tokenize([" ", ".", "\u0001"] + ["one and the same"] * 20, "--force")
+    expect_error(3, "was made for data with fingerprint", batch(program, here / "shards", *options))
+    assert (here / "shards/similarity.order").read_bytes() == before, "an order was lost"
+    result = batch(program, here / "shards", *options, "--duplicates", "mark", "--force", "--report")
+    assert result.returncode == 0 and ": 23 documents" in result.stdout, result
+
+
 def main(program, source):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         shards = quickstart_shards.make(program, source, folder)
-        result = batch(program, shards)
-        assert result.returncode == 0, result.stderr
-        expected = (shards / "similarity.order").read_bytes()
-        check_kills(program, shards, folder, expected)
-        check_processes(program, shards, folder, expected)
+        model = tiny_bert.make(folder / "model")
+        for label, options in (("encoder", ["--encoder", model, "--chunks", "4", "--device", "cpu"]), ("lexical", [])):
+            here = folder / label
+            here.mkdir()
+            result = batch(program, shards, *options, "--force")
+            assert result.returncode == 0, result.stderr
+            expected = (shards / "similarity.order").read_bytes()
+            check_kills(program, shards, here, expected, options)
+            check_processes(program, shards, here, expected, options)
+            check_another_corpus(program, shards, here, options)
+        check_encoder_mistakes(program, shards, folder, model)
         check_mistakes(program, shards, folder)
 
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "lorikeet/ops/transformer_encoder.h"
+
 namespace lorikeet {
 
 /// config.json of a BERT-family encoder, in Hugging Face's keys.
@@ -29,45 +31,26 @@ BertConfig read_bert_config(const std::string& directory);
 /// and other heads are passed over.
 class Bert {
  public:
-  /// @param dtype  of weights and activations: kFloat or kBFloat16
+  /// @param dtype   of weights and activations: kFloat or kBFloat16
+  /// @param device  where they lie and embed() computes
   /// @throws Error(kCheckpoint) for missing tensors and wrong shapes
-  Bert(const std::string& directory, at::ScalarType dtype);
+  Bert(const std::string& directory, at::ScalarType dtype, at::Device device = at::kCPU);
 
   const BertConfig& config() const { return config_; }
-  /// The mean of the last hidden states over the tokens.
-  /// @param ids      int64 [B, L], L at most config().max_positions
-  /// @param lengths  int64 [B]: tokens of each row; those behind are padding
-  /// @return fp32 [B, D]
-  at::Tensor embed(const at::Tensor& ids_BL, const at::Tensor& lengths_B) const;
+  /// The mean of the last hidden states over each text's tokens. For several threads at once; on
+  /// the CPU each computes alone.
+  /// @param ids      int64 [N] on the CPU: the texts' tokens one behind another
+  /// @param offsets  text b is ids offsets[b] .. offsets[b + 1]: at least one, at most
+  /// config().max_positions
+  /// @return fp32 [B, D], on the CPU
+  at::Tensor embed(const at::Tensor& ids_N, at::IntArrayRef offsets) const;
 
  private:
-  struct Dense {
-    at::Tensor weight;
-    at::Tensor bias;
-    at::Tensor operator()(const at::Tensor& x) const;
-  };
-  struct Norm {
-    at::Tensor weight;
-    at::Tensor bias;
-    at::Tensor operator()(const at::Tensor& x, double eps) const;
-  };
-  struct Layer {
-    Dense query_key_value;
-    Dense attention_output;
-    Norm attention_norm;
-    Dense intermediate;
-    Dense output;
-    Norm output_norm;
-  };
-  at::Tensor attend(const Layer& layer, const at::Tensor& x_BLD,
-                    const std::optional<at::Tensor>& mask) const;
-
   BertConfig config_;
-  at::ScalarType dtype_;
   at::Tensor word_embeddings_;
   at::Tensor position_embeddings_;  ///< the first token type's is added
-  Norm embedding_norm_;
-  std::vector<Layer> layers_;
+  ops::EncoderLayer::Norm embedding_norm_;
+  std::optional<ops::TransformerEncoder> encoder_;
 };
 
 }  // namespace lorikeet

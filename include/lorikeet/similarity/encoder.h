@@ -61,7 +61,8 @@ struct DenseOptions {
   std::string model;            ///< directory of a BERT-family encoder
   bool uses_bf16 = false;       ///< weights and activations; vectors are fp32 all the same
   int64_t max_chunks = 1;       ///< of 512 tokens, from the document's beginning; 0: all
-  int64_t batch_tokens = 2048;  ///< that a thread embeds at once, padding included
+  int64_t batch_tokens = 2048;  ///< that a thread, or the GPU, embeds at once
+  std::string device = "cpu";   ///< where the model computes, in LibTorch's words: cpu, cuda:1
   SearchOptions search = {};
   int64_t memory_bytes = int64_t{4} << 30;  ///< for one index
 };

@@ -64,8 +64,9 @@ struct Crew {
   int64_t rank = 0;
   int64_t world_size = 1;
   int64_t num_threads = 0;  ///< 0: all cores
+  int64_t local_rank = 0;   ///< which of its machine's GPUs is its own
 
-  /// From RANK and WORLD_SIZE, as torchrun sets them; one process without them.
+  /// From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun sets them; one process without them.
   /// @throws Error(kUsage) where they are no numbers or do not fit
   static Crew from_environment(int64_t num_threads);
 };

@@ -34,6 +34,9 @@ class VectorSearch {
   /// How many vectors train() wants.
   int64_t sample_size() const;
   void add(std::span<const float> vectors);
+  /// How many to search for where the best k are wanted and all that are found are scored again:
+  /// codes rank only roughly.
+  int64_t num_candidates(int64_t k) const;
   /// @return for each query k numbers of vectors in the order of add(), best first; -1 where there
   /// are fewer
   std::vector<int64_t> search(std::span<const float> queries, int64_t k) const;
@@ -44,6 +47,7 @@ class VectorSearch {
   struct Index;
   int64_t dimension_;
   int64_t num_lists_ = 0;
+  SearchKind kind_;  ///< not kAuto
   std::string description_;
   std::unique_ptr<Index> index_;
 };
