@@ -51,16 +51,17 @@ struct StepOptions {
   bool json = false;
 };
 
+/// What is not a default, where no configuration is given.
+constexpr const char* kStepConfig =
+    "model: {feed_forward: {kind: merged}}\n"
+    "train: {steps: 1, batch_sequences: 4, micro_batch: 4, precision: bf16}\n";
+
 /// The configuration's model and batch, or the default model with four sequences a step in bf16.
 RunConfig step_config(const StepOptions& options) {
-  RunConfig config;
-  if (options.config.empty()) {
-    config.model.feed_forward.kind = FeedForwardKind::kMerged;
-    config.train.batch_sequences = config.train.micro_batch = 4;
-    config.train.precision = Precision::kBf16;
-  } else {
-    config = load_run_config(options.config, options.overrides);
-  }
+  RunConfig config =
+      options.config.empty()
+          ? parse_run_config(kStepConfig, "the default configuration", options.overrides)
+          : load_run_config(options.config, options.overrides);
   if (options.experts == 0) config.model.feed_forward.kind = FeedForwardKind::kDense;
   if (options.experts > 0) {
     config.model.feed_forward.kind = FeedForwardKind::kMerged;
@@ -113,12 +114,10 @@ void add_step(CLI::App& bench) {
   const auto options = std::make_shared<StepOptions>();
   CLI::App* command = bench.add_subcommand(
       "step", "A training step on random tokens: tokens/s, memory, and where its time goes");
-  CLI::Option* const config = command->add_option(
-      "config", options->config,
-      "Configuration; without one hidden size 512, 8 layers, 8 experts, context "
-      "1024, vocabulary 8192, 4 sequences, bf16");
-  command->add_option("--set", options->overrides, "KEY=VALUE over the configuration's")
-      ->needs(config);
+  command->add_option("config", options->config,
+                      "Configuration; without one hidden size 512, 8 layers, 8 experts, context "
+                      "1024, vocabulary 8192, 4 sequences, bf16");
+  command->add_option("--set", options->overrides, "KEY=VALUE over the configuration's");
   command->add_option("--experts", options->experts, "Number of experts; 0: dense")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 12));
   command->add_option("--dtype", options->dtype, "fp32 or bf16")

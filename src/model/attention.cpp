@@ -43,10 +43,10 @@ AttentionImpl::AttentionImpl(const ModelConfig& config, const torch::TensorOptio
       is_reference_(config.feed_forward.kernel == Kernel::kReference) {
   const int64_t D = config.hidden_size;
   const int64_t q_size = num_heads_ * head_size_, kv_size = num_kv_heads_ * head_size_;
-  q_proj_ = register_module("q_proj", Linear(D, q_size, options));
-  k_proj_ = register_module("k_proj", Linear(D, kv_size, options));
-  v_proj_ = register_module("v_proj", Linear(D, kv_size, options));
-  o_proj_ = register_module("o_proj", Linear(q_size, D, options));
+  q_proj_ = register_module("q_proj", Linear(D, q_size, config, options));
+  k_proj_ = register_module("k_proj", Linear(D, kv_size, config, options));
+  v_proj_ = register_module("v_proj", Linear(D, kv_size, config, options));
+  o_proj_ = register_module("o_proj", Linear(q_size, D, config, options));
   if (qk_norm_ != QkNorm::kNone) {
     const bool full = qk_norm_ == QkNorm::kFull;
     q_norm_ = register_module("q_norm", RmsNorm(full ? q_size : head_size_, config, options));

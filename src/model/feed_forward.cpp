@@ -9,9 +9,9 @@ namespace lorikeet {
 
 DenseFeedForward::DenseFeedForward(const ModelConfig& config, const torch::TensorOptions& options) {
   const int64_t D = config.hidden_size, F = config.ffn_size;
-  gate_proj_ = register_module("gate_proj", Linear(D, F, options));
-  up_proj_ = register_module("up_proj", Linear(D, F, options));
-  down_proj_ = register_module("down_proj", Linear(F, D, options));
+  gate_proj_ = register_module("gate_proj", Linear(D, F, config, options));
+  up_proj_ = register_module("up_proj", Linear(D, F, config, options));
+  down_proj_ = register_module("down_proj", Linear(F, D, config, options));
 }
 
 FeedForwardOutput DenseFeedForward::forward(const torch::Tensor& x_BLD, const SequenceLayout&) {

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "lorikeet/model/recompute.h"
+#include "lorikeet/ops/linear.h"
 
 namespace lorikeet {
 
@@ -88,7 +89,8 @@ LanguageModelImpl::LanguageModelImpl(const ModelConfig& config, const torch::Ten
     : config_(config), compute_dtype_(torch::typeMetaToScalarType(options.dtype())) {
   model_ = register_module("model", Decoder(config, options));
   if (!config.tie_embeddings) {
-    lm_head_ = register_module("lm_head", Linear(config.hidden_size, config.vocab_size, options));
+    lm_head_ =
+        register_module("lm_head", Linear(config.hidden_size, config.vocab_size, config, options));
   }
 }
 
@@ -126,7 +128,7 @@ ModelOutput LanguageModelImpl::forward(const torch::Tensor& ids_BL,
 }
 
 torch::Tensor LanguageModelImpl::logits(const torch::Tensor& hidden) {
-  return torch::linear(hidden, head_weight().to(hidden.scalar_type()));
+  return ops::linear(hidden, head_weight(), config_.feed_forward.kernel == Kernel::kReference);
 }
 
 ops::CrossEntropy LanguageModelImpl::cross_entropy(const torch::Tensor& hidden_ND,

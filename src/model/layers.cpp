@@ -2,15 +2,18 @@
 
 #include <torch/torch.h>
 
+#include "lorikeet/ops/linear.h"
 #include "lorikeet/ops/rms_norm.h"
 
 namespace lorikeet {
 
-LinearImpl::LinearImpl(int64_t in, int64_t out, const torch::TensorOptions& options)
-    : weight(register_parameter("weight", torch::empty({out, in}, options))) {}
+LinearImpl::LinearImpl(int64_t in, int64_t out, const ModelConfig& config,
+                       const torch::TensorOptions& options)
+    : weight(register_parameter("weight", torch::empty({out, in}, options))),
+      is_reference_(config.feed_forward.kernel == Kernel::kReference) {}
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
-  return torch::linear(x, weight.to(x.scalar_type()));
+  return ops::linear(x, weight, is_reference_);
 }
 
 EmbeddingImpl::EmbeddingImpl(int64_t vocabulary, int64_t hidden,

@@ -27,8 +27,9 @@ bool is_tiled(const Tensor& q, const Tensor& k, const Tensor& v) {
   for (const Tensor& t : {q, k, v}) {
     if (!t.is_cpu() || t.scalar_type() != dtype) return false;
   }
-  if (dtype == at::kBFloat16) return level.bf16_product && q.size(3) % 2 == 0;
-  return dtype == at::kFloat && level.fast_product;
+  const bool is_bf16 = dtype == at::kBFloat16;
+  if (is_bf16 && level.bf16_product && q.size(3) % 2 == 0) return true;
+  return level.fast_product && (dtype == at::kFloat || (is_bf16 && cpu::beats_library(dtype)));
 }
 
 struct CausalAttention : torch::autograd::Function<CausalAttention> {

@@ -7,9 +7,12 @@
 
 #include <algorithm>
 
+#include "cpu/level.h"
+#include "cpu/merged_linear.h"
 #include "cpu/rows.h"
 #include "cuda/hook.h"
 #include "lorikeet/ops/functions.h"
+#include "lorikeet/ops/gradient_sink.h"
 
 namespace lorikeet::ops {
 
@@ -74,28 +77,87 @@ struct Results {
   Tensor losses_N, dhidden_ND, dweight_VD;
 };
 
+/// While it lives, the thread has no sink: a chunk's gradient has yet to be summed and scaled.
+class WithoutGradientSink {
+ public:
+  WithoutGradientSink() : before_(set_gradient_sink(nullptr)) {}
+  ~WithoutGradientSink() { set_gradient_sink(before_); }
+  WithoutGradientSink(const WithoutGradientSink&) = delete;
+  WithoutGradientSink& operator=(const WithoutGradientSink&) = delete;
+
+ private:
+  GradientSink* before_;
+};
+
+/// The products of a chunk, by ATen or by our loops.
+class Head {
+ public:
+  Head(const Tensor& master_VD, const Tensor& hidden_ND, int64_t rows)
+      : is_tiled_(hidden_ND.is_cpu() && hidden_ND.numel() > 0 && master_VD.numel() > 0 &&
+                  cpu::beats_library(hidden_ND.scalar_type())),
+        weight_VD_(is_tiled_ ? master_VD.contiguous() : master_VD.to(hidden_ND.scalar_type())) {
+    if (is_tiled_) {
+      routing_11_ = at::ones({1, 1}, hidden_ND.options().dtype(at::kFloat));
+    } else {
+      logits_ = at::empty({rows, master_VD.size(0)}, hidden_ND.options());
+    }
+  }
+
+  /// What the products take: where bf16 is multiplied in fp32, logits need not be rounded.
+  Tensor operand(const Tensor& hidden_CD) const {
+    return is_tiled_ ? hidden_CD.to(at::kFloat).contiguous() : hidden_CD;
+  }
+
+  Tensor logits(const Tensor& hidden_CD) const {
+    if (is_tiled_) {
+      return cpu::merged_linear_forward(hidden_CD, {0, hidden_CD.size(0)}, routing_11_,
+                                        weight_VD_.unsqueeze(0));
+    }
+    Tensor logits_CV = logits_.narrow(0, 0, hidden_CD.size(0));
+    at::mm_out(logits_CV, hidden_CD, weight_VD_.t());
+    return logits_CV;
+  }
+
+  /// The gradients of what is defined: dhidden is written, dweight added to.
+  void backward(const Tensor& gradient_CV, const Tensor& hidden_CD, Tensor dhidden_CD,
+                Tensor& dweight_VD) const {
+    if (is_tiled_) {
+      const auto [dhidden, drouting, dweight] = cpu::merged_linear_backward(
+          gradient_CV, hidden_CD, {0, hidden_CD.size(0)}, routing_11_, weight_VD_.unsqueeze(0),
+          {dhidden_CD.defined(), false, dweight_VD.defined()});
+      if (dhidden.defined()) dhidden_CD.copy_(dhidden);
+      if (dweight.defined()) dweight_VD.add_(dweight.squeeze(0));
+      return;
+    }
+    if (dhidden_CD.defined()) at::mm_out(dhidden_CD, gradient_CV, weight_VD_);
+    if (dweight_VD.defined()) add_weight_gradient(gradient_CV, hidden_CD, dweight_VD);
+  }
+
+ private:
+  bool is_tiled_;
+  Tensor weight_VD_, routing_11_;
+  Tensor logits_;  ///< one chunk's memory for all
+};
+
 Results by_chunks(const Tensor& hidden, const Tensor& master_VD, const Tensor& targets,
                   bool needs_hidden, bool needs_weight) {
-  const int64_t N = hidden.size(0), V = master_VD.size(0), rows = cross_entropy_chunk(V);
+  const int64_t N = hidden.size(0), rows = cross_entropy_chunk(master_VD.size(0));
   const auto compute = at::toOpMathType(hidden.scalar_type());
-  const Tensor weight_VD = master_VD.to(hidden.scalar_type());
   Results all{at::empty({N}, hidden.options().dtype(compute)), {}, {}};
   if (needs_hidden) all.dhidden_ND = at::empty(hidden.sizes(), hidden.options());
-  if (needs_weight) all.dweight_VD = at::zeros(weight_VD.sizes(), hidden.options().dtype(compute));
-  const Tensor logits = at::empty({std::min(rows, N), V}, hidden.options());
+  if (needs_weight) all.dweight_VD = at::zeros(master_VD.sizes(), hidden.options().dtype(compute));
+  const Head head(master_VD, hidden, std::min(rows, N));
+  const WithoutGradientSink no_sink;
   for (int64_t begin = 0; begin < N; begin += rows) {
     const int64_t count = std::min(rows, N - begin);
-    const Tensor hidden_CD = hidden.narrow(0, begin, count);
-    Tensor chunk_CV = logits.narrow(0, 0, count);
-    at::mm_out(chunk_CV, hidden_CD, weight_VD.t());
+    const Tensor hidden_CD = head.operand(hidden.narrow(0, begin, count));
+    const Tensor chunk_CV = head.logits(hidden_CD);
     all.losses_N.narrow(0, begin, count)
         .copy_(losses_and_gradient_(chunk_CV, targets.narrow(0, begin, count),
                                     needs_hidden || needs_weight));
-    if (needs_hidden) {
-      Tensor dhidden_CD = all.dhidden_ND.narrow(0, begin, count);
-      at::mm_out(dhidden_CD, chunk_CV, weight_VD);
-    }
-    if (needs_weight) add_weight_gradient(chunk_CV, hidden_CD, all.dweight_VD);
+    if (!needs_hidden && !needs_weight) continue;
+    head.backward(chunk_CV, hidden_CD,
+                  needs_hidden ? all.dhidden_ND.narrow(0, begin, count) : Tensor(), all.dweight_VD);
   }
   return all;
 }

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "flat_storage.h"
 #include "lorikeet/core/error.h"
@@ -42,7 +43,7 @@ struct ShardedParameters::Unit {
     std::string name;
     at::Tensor leaf;
     int64_t offset, numel;
-    bool has_gradient = false;
+    bool has_gradient = false, is_complete = false;  // complete: in this backward pass
   };
   std::string name;
   int64_t index = 0;
@@ -91,6 +92,7 @@ ShardedParameters::ShardedParameters(const std::vector<ParameterUnit>& units, in
 }
 
 ShardedParameters::~ShardedParameters() {
+  stop_taking_gradients();
   for (const auto& unit : units_) {
     for (auto& parameter : unit->parameters) {
       torch::autograd::impl::set_post_acc_grad_hooks(parameter.leaf, nullptr);
@@ -186,11 +188,20 @@ void ShardedParameters::wait_for(CommunicationThread::Pending& pending, const Un
 void ShardedParameters::begin_backward(bool is_last) {
   is_last_ = is_last;
   next_to_reduce_ = num_units() - 1;
-  for (const auto& unit : units_) unit->num_missing = unit->parameters.size();
+  for (const auto& unit : units_) {
+    unit->num_missing = unit->parameters.size();
+    for (auto& parameter : unit->parameters) parameter.is_complete = false;
+  }
+  ops::set_gradient_sink(this);
+}
+
+void ShardedParameters::stop_taking_gradients() {
+  if (ops::gradient_sink() == this) ops::set_gradient_sink(nullptr);
 }
 
 /// One leaf's gradient has come: into the flat buffer with it.
 void ShardedParameters::accumulate(Unit& unit, size_t index, const at::Tensor& leaf) {
+  if (!leaf.grad().defined()) return;  // a tiled operator wrote it
   const at::NoGradGuard no_grad;
   wait_for(unit.reducing, unit);
   allocate_storage(unit.gradient);
@@ -198,9 +209,49 @@ void ShardedParameters::accumulate(Unit& unit, size_t index, const at::Tensor& l
   const at::Tensor place = unit.gradient.narrow(0, parameter.offset, parameter.numel);
   const at::Tensor gradient = leaf.grad().reshape({-1});
   parameter.has_gradient ? place.add_(gradient) : place.copy_(gradient);
-  parameter.has_gradient = true;
   leaf.mutable_grad().reset();
+  complete(unit, index);
+}
+
+void ShardedParameters::complete(Unit& unit, size_t index) {
+  Unit::Parameter& parameter = unit.parameters[index];
+  if (std::exchange(parameter.is_complete, true) && ops::gradient_sink() == this) {
+    throw Error(ExitCode::kInternal,
+                fmt::format("sharded parameters: '{}' has two gradients from one backward pass, of "
+                            "which a tiled operator made one",
+                            parameter.name));
+  }
+  parameter.has_gradient = true;
   if (--unit.num_missing == 0) launch_ready(/*flush=*/false);
+}
+
+std::pair<ShardedParameters::Unit*, size_t> ShardedParameters::find(
+    const at::Tensor& weight) const {
+  for (const auto& unit : units_) {
+    // Not by address: the memory of freed buffers goes to others.
+    if (!weight.is_alias_of(unit->flat)) continue;
+    for (size_t i = 0; i < unit->parameters.size(); ++i) {
+      const Unit::Parameter& parameter = unit->parameters[i];
+      if (parameter.offset == weight.storage_offset() && parameter.numel == weight.numel()) {
+        return {unit.get(), i};
+      }
+    }
+  }
+  return {nullptr, 0};
+}
+
+ops::GradientSink::Place ShardedParameters::place_of(const at::Tensor& weight) {
+  const auto [unit, index] = find(weight);
+  if (unit == nullptr || !weight.is_contiguous() || !unit->flat.is_cpu()) return {};
+  wait_for(unit->reducing, *unit);
+  allocate_storage(unit->gradient);
+  const Unit::Parameter& parameter = unit->parameters[index];
+  return {unit->gradient.mutable_data_ptr<float>() + parameter.offset, parameter.has_gradient};
+}
+
+void ShardedParameters::written(const at::Tensor& weight) {
+  const auto [unit, index] = find(weight);
+  complete(*unit, index);
 }
 
 /// Starts the reductions whose turn it is. @param flush  gradients that are missing will not come
@@ -242,6 +293,7 @@ void ShardedParameters::reduce(Unit& unit) {
 }
 
 void ShardedParameters::end_backward() {
+  stop_taking_gradients();
   launch_ready(/*flush=*/true);
   for (const auto& unit : units_) wait_for(unit->reducing, *unit);
   release();

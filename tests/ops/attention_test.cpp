@@ -67,15 +67,20 @@ std::vector<Tensor> in_fp64(const std::vector<Tensor>& x) {
 // bf16: y, weights and gradients of scores are rounded to 8 bits.
 double tolerance_of(torch::ScalarType dtype) { return dtype == torch::kFloat ? 3e-6 : 1e-2; }
 
+/// Whether the micro-kernels take it at the present level: bf16 also where it is widened for them.
+bool is_taken(torch::ScalarType dtype) {
+  const cpu::Level& level = cpu::level();
+  if (dtype == torch::kFloat) return level.fast_product;
+  return level.bf16_product || cpu::beats_library(dtype);
+}
+
 /// Levels that this processor has and whose products are the micro-kernels', or also the others.
 std::vector<std::string> levels(torch::ScalarType dtype, bool all) {
   std::vector<std::string> names;
   for (const char* name : {"avx512bf16", "avx512", "avx2", "portable", "portable_bf16"}) {
     if (!cpu::has_level(name)) continue;
     const AtLevel at(name);
-    const bool has_product =
-        dtype == torch::kFloat ? cpu::level().fast_product : cpu::level().bf16_product;
-    if (has_product || all) names.emplace_back(name);
+    if (all || is_taken(dtype)) names.emplace_back(name);
   }
   return names;
 }
@@ -115,8 +120,9 @@ TEST_P(TiledAttention, Bf16EqualsTheReferenceInFp64UpToItsRounding) {
 /// What the micro-kernels take at the best level that this processor has.
 std::vector<torch::ScalarType> tiled_dtypes() {
   std::vector<torch::ScalarType> dtypes;
-  if (cpu::level().fast_product) dtypes.push_back(torch::kFloat);
-  if (cpu::level().bf16_product) dtypes.push_back(torch::kBFloat16);
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    if (is_taken(dtype)) dtypes.push_back(dtype);
+  }
   return dtypes;
 }
 
@@ -206,12 +212,13 @@ TEST_P(TiledAttentionMemory, OnlyOneInputMayRequireAGradient) {
 INSTANTIATE_TEST_SUITE_P(Dtypes, TiledAttentionMemory,
                          ::testing::Values(torch::kFloat, torch::kBFloat16));
 
-TEST(TiledAttentionHeads, OfOddSizeAreTakenInFp32AndLeftToTheLibraryInBf16) {
+TEST(TiledAttentionHeads, OfOddSizeAreTakenInFp32AndLeftToTheLibraryByBf16Products) {
   torch::manual_seed(5);
   const auto x = make_inputs({1, 4, 2, 83, 15}, torch::kFloat);
   expect_near_reference(x, random_like(x[0]));
   const auto half = make_inputs({1, 4, 2, 83, 15}, torch::kBFloat16);
-  EXPECT_FALSE(is_tiled(causal_attention(half[0], half[1], half[2])));
+  EXPECT_EQ(is_tiled(causal_attention(half[0], half[1], half[2])),
+            cpu::beats_library(torch::kBFloat16));
 }
 
 TEST(TiledAttentionMask, LaterTokensChangeNothingToTheLastBit) {

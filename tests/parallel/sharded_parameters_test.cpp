@@ -8,6 +8,8 @@
 
 #include <map>
 
+#include "lorikeet/core/error.h"
+#include "lorikeet/ops/merged_linear.h"
 #include "tests/parallel/ranks.h"
 
 namespace lorikeet {
@@ -15,7 +17,8 @@ namespace {
 
 constexpr int64_t kUnits = 4, kWidth = 37, kRows = 3;
 
-/// A chain of tanh layers; the last unit's parameters are used in every second forward pass alone.
+/// A chain of tanh layers, every second one by a tiled operator, which writes its weight's gradient
+/// in place; the last unit's parameters are used in every second forward pass alone.
 struct Chain {
   std::vector<ParameterUnit> units;
 
@@ -35,10 +38,15 @@ struct Chain {
   const at::Tensor& bias(int64_t u) const { return units[u].parameters[0].leaf; }
   const at::Tensor& weight(int64_t u) const { return units[u].parameters[1].leaf; }
 
+  at::Tensor multiply(const at::Tensor& x, int64_t u) const {
+    if (u % 2 == 0) return at::linear(x, weight(u));
+    return ops::merged_linear(x, {0, x.size(0)}, at::ones({1, 1}), weight(u).unsqueeze(0));
+  }
+
   at::Tensor loss(at::Tensor x, UnitSchedule* schedule, bool uses_last) const {
     for (int64_t u = 0; u < kUnits; ++u) {
       if (schedule) schedule->before_forward(u);
-      if (u + 1 < kUnits || uses_last) x = at::tanh(at::linear(x, weight(u), bias(u)));
+      if (u + 1 < kUnits || uses_last) x = at::tanh(multiply(x, u) + bias(u));
       if (schedule) schedule->after_forward(u, x);
     }
     return x.square().sum();
@@ -160,6 +168,31 @@ INSTANTIATE_TEST_SUITE_P(
       return fmt::format("Replicate{}Shard{}Zero{}Micro{}", info.param.shape.replicate,
                          info.param.shape.shard, info.param.stage, info.param.micro_batches);
     });
+
+TEST(ShardedParameters, TakeATiledOperatorsGradientInPlace) {
+  run_ranks(1, [&](int rank, const auto& store) {
+    const auto mesh = make_mesh(store, rank, {1, 1});
+    Chain chain;
+    ShardedParameters sharded(chain.units, 0, *mesh);
+    std::vector<bool> by_autograd(kUnits);
+    for (int64_t u = 0; u < kUnits; ++u) {
+      chain.weight(u).register_hook(
+          [&, u](const at::Tensor& gradient) { by_autograd[u] = gradient.defined(); });
+    }
+    const auto backward = [&](const at::Tensor& loss) { torch::autograd::backward({loss}, {}); };
+    sharded.zero_grad();
+    sharded.begin_backward(true);
+    backward(chain.loss(input(0, 0), nullptr, true));
+    sharded.end_backward();
+    EXPECT_EQ(by_autograd, (std::vector<bool>{true, false, true, false}));
+    backward(chain.loss(input(0, 0), nullptr, true));  // not a step's
+    EXPECT_EQ(by_autograd, std::vector<bool>(kUnits, true));
+    sharded.zero_grad();
+    sharded.begin_backward(true);
+    const at::Tensor twice = chain.multiply(chain.multiply(input(0, 0), 1), 1);
+    EXPECT_THROW(backward(twice.sum()), Error);
+  });
+}
 
 TEST(ShardedParameters, StageThreeHoldsNoParametersBetweenSteps) {
   run_ranks(2, [&](int rank, const auto& store) {

@@ -9,15 +9,18 @@
 namespace lorikeet {
 
 // Weights are created uninitialised (initialise_parameters or a model directory fills them), so
-// that a model on the meta device costs nothing. A weight is cast to its input's dtype at each use:
-// fp32 masters, bf16 compute.
+// that a model on the meta device costs nothing. Weights are fp32 masters; activations may be bf16.
 
-/// y = x W^T, without a bias. `weight` [out, in].
+/// y = x W^T, without a bias; see ops::linear. `weight` [out, in].
 class LinearImpl : public torch::nn::Module {
  public:
-  LinearImpl(int64_t in, int64_t out, const torch::TensorOptions& options);
+  LinearImpl(int64_t in, int64_t out, const ModelConfig& config,
+             const torch::TensorOptions& options);
   torch::Tensor forward(const torch::Tensor& x);
   torch::Tensor weight;
+
+ private:
+  bool is_reference_;  ///< ATen's
 };
 TORCH_MODULE(Linear);
 

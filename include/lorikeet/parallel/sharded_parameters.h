@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorikeet/ops/gradient_sink.h"
 #include "lorikeet/parallel/communication_thread.h"
 #include "lorikeet/parallel/device_mesh.h"
 #include "lorikeet/parallel/unit_schedule.h"
@@ -71,7 +72,7 @@ struct OptimizerTensor {
 ///     for each micro-batch: begin_backward(is_last); loss.backward(); end_backward();
 ///     optimizer over optimizer_tensors();
 ///     sharded.publish();
-class ShardedParameters : public UnitSchedule {
+class ShardedParameters : public UnitSchedule, private ops::GradientSink {
  public:
   /// Sets a parameter's first values, given its name.
   using Fill = std::function<void(const std::string& name, at::Tensor parameter)>;
@@ -89,6 +90,8 @@ class ShardedParameters : public UnitSchedule {
 
   /// Drops all gradients.
   void zero_grad();
+  /// Until end_backward the tiled operators of this thread write gradients straight into the flat
+  /// buffers; a parameter that one of them uses may have no other use.
   /// @param is_last  of the step: its end reduces what earlier ones have added up
   void begin_backward(bool is_last);
   /// Until all that backward has started is done. After the last one optimizer_tensors() have their
@@ -124,6 +127,12 @@ class ShardedParameters : public UnitSchedule {
   void make_views(Unit& unit, const Fill& fill);
   void make_optimizer_tensors(Unit& unit);
   void accumulate(Unit& unit, size_t parameter, const at::Tensor& leaf);
+  void stop_taking_gradients();
+  void complete(Unit& unit, size_t parameter);
+  ops::GradientSink::Place place_of(const at::Tensor& weight) override;
+  void written(const at::Tensor& weight) override;
+  /// The parameter that lies where the weight does; null: none.
+  std::pair<Unit*, size_t> find(const at::Tensor& weight) const;
   void launch_ready(bool flush);
   void reduce(Unit& unit);
   void gather(Unit& unit);

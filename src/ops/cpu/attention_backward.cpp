@@ -161,6 +161,13 @@ void backward(const Tensor& dy, const Tensor& q, const Tensor& k, const Tensor& 
 std::array<Tensor, 3> attention_backward(const Tensor& dy_BALH, const Tensor& q_BALH,
                                          const Tensor& k_BKLH, const Tensor& v_BKLH,
                                          const Tensor& y_BALH, const Tensor& lse_BAL) {
+  if (is_done_in_fp32(q_BALH)) {
+    const auto wide = [](const Tensor& t) { return t.to(at::kFloat); };
+    auto gradients = attention_backward(wide(dy_BALH), wide(q_BALH), wide(k_BKLH), wide(v_BKLH),
+                                        wide(y_BALH), lse_BAL);
+    for (Tensor& gradient : gradients) gradient = gradient.to(at::kBFloat16);
+    return gradients;
+  }
   const Gradients to{empty_by_token(q_BALH), empty_by_token(k_BKLH), empty_by_token(v_BKLH)};
   const auto compute = [&]<class T>(T) {
     backward<T>(with_readable_rows(dy_BALH), with_readable_rows(q_BALH), with_readable_rows(k_BKLH),

@@ -7,6 +7,7 @@
 
 #include "blocks.h"
 #include "kernels.h"
+#include "level.h"
 #include "pack.h"
 #include "product.h"
 #include "workers.h"
@@ -28,6 +29,11 @@ template <class T, class Tensor>
 Head<T> head_of(const Tensor& t, int64_t b, int64_t a) {
   auto* const data = static_cast<T*>(const_cast<void*>(t.const_data_ptr()));
   return {data + b * t.stride(0) + a * t.stride(1), t.stride(2)};
+}
+
+/// Whether bf16 is widened first, for want of a bf16 product.
+inline bool is_done_in_fp32(const at::Tensor& q) {
+  return q.scalar_type() == at::kBFloat16 && computes_bf16_in_fp32(q.size(3), q.size(3));
 }
 
 /// Rows of H numbers as the kernels read them: whole, apart from one another, and beginning at

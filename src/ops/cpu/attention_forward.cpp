@@ -30,6 +30,11 @@ void forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y,
 
 std::pair<Tensor, Tensor> attention_forward(const Tensor& q_BALH, const Tensor& k_BKLH,
                                             const Tensor& v_BKLH) {
+  if (is_done_in_fp32(q_BALH)) {
+    const auto [y, lse] =
+        attention_forward(q_BALH.to(at::kFloat), k_BKLH.to(at::kFloat), v_BKLH.to(at::kFloat));
+    return {y.to(at::kBFloat16), lse};
+  }
   const Tensor q = with_readable_rows(q_BALH), k = with_readable_rows(k_BKLH),
                v = with_readable_rows(v_BKLH);
   const Tensor y = empty_by_token(q);

@@ -55,14 +55,12 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   const Workers workers(
       std::max(hidden_scratch<T>(plan, D), owner_scratch<T>(plan, outer.size, /*inputs=*/2, E)));
   DroutingParts drouting(needed[1], outer.count, ceil_divide(D, kModelBlock<T>), plan, E);
-  const auto dtype = gradient_dtype(plan, gate);
-  const Tensor dx = fresh_gradient(x, needed[0], at::kFloat),
-               dgate = fresh_gradient(gate, needed[2], dtype),
-               dup = fresh_gradient(up, needed[3], dtype),
-               ddown = fresh_gradient(down, needed[4], dtype);
+  const Tensor dx = fresh_gradient(x, needed[0], at::kFloat);
+  const WeightGradient dgate(plan, gate, needed[2]), dup(plan, up, needed[3]),
+      ddown(plan, down, needed[4]);
   const auto numbers = [](const Tensor& t) { return static_cast<const T*>(t.const_data_ptr()); };
-  const auto weight = [](const Tensor& experts, const Tensor& gradient) {
-    return ExpertWeight{ExpertMatrix(experts), expert_gradient(gradient)};
+  const auto weight = [](const Tensor& experts, const WeightGradient& gradient) {
+    return ExpertWeight{ExpertMatrix(experts), gradient.place()};
   };
   run(Backward<T>{.owner = {.kernels = *level().kernels,
                             .plan = plan,
@@ -81,17 +79,16 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                   .down = ExpertMatrix(down),
                   .F = F,
                   .dy = numbers(dy),
-                  .a = numbers(a),
-                  .b = numbers(b)},
+                  .a = a.const_data_ptr(),
+                  .b = b.const_data_ptr(),
+                  .is_saved_bf16 = a.scalar_type() == at::kBFloat16},
       outer, workers, drouting);
   record_workspace(/*backward=*/true,
                    hidden.bytes() + workers.bytes() +
                        (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
-  const auto as = [](const Tensor& grad, const Tensor& like) {
-    return grad.defined() ? grad.to(like.scalar_type()) : grad;
-  };
-  return {as(dx, x), needed[1] ? drouting.total(plan, routing) : Tensor(), as(dgate, gate),
-          as(dup, up), as(ddown, down)};
+  return {dx.defined() ? dx.to(x.scalar_type()) : dx,
+          needed[1] ? drouting.total(plan, routing) : Tensor(), dgate.finish(), dup.finish(),
+          ddown.finish()};
 }
 
 }  // namespace
@@ -107,8 +104,8 @@ std::array<Tensor, 5> merged_ffn_backward(const Tensor& dy, const Tensor& x,
     return backward_in<uint16_t>(dy, x, offsets, routing, gate, up, down, a, b, needed);
   }
   const auto wide = [](const Tensor& t) { return t.to(at::kFloat); };
-  auto gradients = backward_in<float>(wide(dy), wide(x), offsets, routing, gate, up, down, wide(a),
-                                      wide(b), needed);
+  auto gradients =
+      backward_in<float>(wide(dy), wide(x), offsets, routing, gate, up, down, a, b, needed);
   if (gradients[0].defined()) gradients[0] = gradients[0].to(at::kBFloat16);
   return gradients;
 }

@@ -11,7 +11,9 @@ struct Backward {
   OwnerJob<T> owner;
   ExpertMatrix down;
   int64_t F;
-  const T *dy, *a, *b;
+  const T* dy;
+  const void *a, *b;  ///< as forward saved them, in the dtype that x had before it was widened
+  bool is_saved_bf16;
 };
 
 /// One task of the first half: features f0 + begin .. + rows, for all tokens.

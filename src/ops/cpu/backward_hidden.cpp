@@ -50,8 +50,8 @@ class HiddenTask {
              dh_tokens_);
     store_transposed(owner_.kernels, P, rows_, dh_tokens_, dh_, P, nullptr);
     const int64_t saved = panel.column * job_.F + (f0_ + begin_) * P;
-    const float* const a = widened(job_.a + saved, count, a_);
-    const float* const b = widened(job_.b + saved, count, b_);
+    const float* const a = widened(job_.a, saved, count, a_);
+    const float* const b = widened(job_.b, saved, count, b_);
     owner_.kernels.swiglu_backward(count, a, b, dh_, da_, db_, h_);
     if (owner_.needs_inputs() || owner_.needs_output()) store_features(panel, strip);
     if (owner_.dx != nullptr) store_tokens(panel);
@@ -67,9 +67,9 @@ class HiddenTask {
     return padded_;
   }
 
-  const float* widened(const float* saved, int64_t, float*) { return saved; }
-  const float* widened(const uint16_t* saved, int64_t count, float* wide) {
-    owner_.kernels.from_bf16(count, saved, wide);
+  const float* widened(const void* saved, int64_t place, int64_t count, float* wide) const {
+    if (!job_.is_saved_bf16) return static_cast<const float*>(saved) + place;
+    owner_.kernels.from_bf16(count, static_cast<const uint16_t*>(saved) + place, wide);
     return wide;
   }
 

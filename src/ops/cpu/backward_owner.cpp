@@ -8,6 +8,7 @@
 #include <numeric>
 #include <type_traits>
 
+#include "lorikeet/ops/gradient_sink.h"
 #include "pack.h"
 #include "pages.h"
 #include "product.h"
@@ -146,7 +147,7 @@ class WeightTask {
                                          .columns = place.columns,
                                          .in = {stack_, place.columns},
                                          .out = weight.experts.strides(),
-                                         .accumulate = begin_ > 0};
+                                         .accumulate = begin_ > 0 || grad.adds};
       const float* const factors = coefficients_ + e * kGradientChunk;
       if (grad.is_bf16) {
         job_.kernels.combine_to_bf16(shape, factors, merged_grads,
@@ -279,14 +280,25 @@ Tensor fresh_gradient(const Tensor& like, bool is_needed, at::ScalarType dtype) 
   return result;
 }
 
-ExpertGradient expert_gradient(const Tensor& gradient) {
-  if (!gradient.defined()) return {nullptr, false};
-  return {gradient.mutable_data_ptr(), gradient.scalar_type() == at::kBFloat16};
+WeightGradient::WeightGradient(const Plan& plan, const Tensor& weight, bool is_needed)
+    : weight_(weight) {
+  if (!is_needed) return;
+  GradientSink* const sink = weight.scalar_type() == at::kFloat ? gradient_sink() : nullptr;
+  if (sink != nullptr) {
+    const GradientSink::Place place = sink->place_of(weight);
+    place_ = {place.data, /*is_bf16=*/false, place.adds};
+  }
+  if (place_.data != nullptr) return;
+  const auto segments = static_cast<int64_t>(plan.segments.size());
+  fresh_ =
+      fresh_gradient(weight, true, segments <= kGradientChunk ? weight.scalar_type() : at::kFloat);
+  place_ = {fresh_.mutable_data_ptr(), fresh_.scalar_type() == at::kBFloat16, /*adds=*/false};
 }
 
-at::ScalarType gradient_dtype(const Plan& plan, const Tensor& weight) {
-  const auto segments = static_cast<int64_t>(plan.segments.size());
-  return segments <= kGradientChunk ? weight.scalar_type() : at::kFloat;
+Tensor WeightGradient::finish() const {
+  if (fresh_.defined()) return fresh_.to(weight_.scalar_type());
+  if (place_.data != nullptr) gradient_sink()->written(weight_);
+  return Tensor();
 }
 
 DroutingParts::DroutingParts(bool is_needed, int64_t outer_blocks, int64_t owners, const Plan& plan,

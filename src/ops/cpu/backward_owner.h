@@ -55,8 +55,9 @@ struct HiddenGradients {
 /// Where the gradient of one matrix of all experts goes, [E, O, I]; null where it isn't needed. In
 /// bf16 it is written once, from sums over all segments.
 struct ExpertGradient {
-  void* data;
-  bool is_bf16;
+  void* data = nullptr;
+  bool is_bf16 = false;
+  bool adds = false;  ///< to what is there already
 };
 
 /// One matrix of all experts and its gradient.
@@ -103,11 +104,23 @@ void own_columns(const OwnerJob<T>& job, int64_t f0, int64_t size, const Workers
 
 /// A gradient in fresh memory, uninitialised; undefined where it isn't needed.
 at::Tensor fresh_gradient(const at::Tensor& like, bool is_needed, at::ScalarType dtype);
-ExpertGradient expert_gradient(const at::Tensor& gradient);
 
-/// The dtype in which experts' gradients are summed: sums over several chunks of segments would
-/// round at each if they were bf16.
-at::ScalarType gradient_dtype(const Plan& plan, const at::Tensor& weight);
+/// The gradient of one matrix of all experts: where the thread's sink wants it
+/// (lorikeet/ops/gradient_sink.h), or in fresh memory, for autograd.
+class WeightGradient {
+ public:
+  /// Sums over several chunks of segments would round at each if they were bf16: then they are
+  /// fp32, and rounded at the end.
+  WeightGradient(const Plan& plan, const at::Tensor& weight, bool is_needed);
+  const ExpertGradient& place() const { return place_; }
+  /// When it is there. @return in the weight's dtype; undefined where autograd gets none
+  at::Tensor finish() const;
+
+ private:
+  const at::Tensor weight_;
+  at::Tensor fresh_;
+  ExpertGradient place_;
+};
 
 /// The routing's gradient: a place of its own for every pair of an outer block and an owner, summed
 /// in their order at the end.

@@ -37,7 +37,7 @@ template <class T>
 class Forward {
  public:
   Forward(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing, const Tensor& gate,
-          const Tensor& up, const Tensor& down, bool save)
+          const Tensor& up, const Tensor& down, bool save, at::ScalarType saved_dtype)
       : kernels_(*level().kernels),
         plan_(offsets),
         chunks_(merge_chunks(plan_, routing)),
@@ -49,7 +49,7 @@ class Forward {
         outer_(F_, kOuter, kFeatureRows),
         x_(static_cast<const T*>(x.const_data_ptr())),
         y(at::empty(x.sizes(), x.options())),
-        a(at::empty({save ? F_ * plan_.columns : 0}, x.options())),
+        a(at::empty({save ? F_ * plan_.columns : 0}, x.options().dtype(saved_dtype))),
         b(at::empty_like(a)),
         saves_(save),
         x_columns_(plan_.columns * D_ * sizeof(T)),
@@ -124,8 +124,16 @@ class Forward {
 
   void save(const TokenBlock& panel, int64_t f, int64_t count, const float* ab) {
     const int64_t place = panel.column * F_ + f * panel.width;
-    store_row(kernels_, count, ab, static_cast<T*>(a.data_ptr()) + place);
-    store_row(kernels_, count, ab + count, static_cast<T*>(b.data_ptr()) + place);
+    store(count, ab, a, place);
+    store(count, ab + count, b, place);
+  }
+
+  void store(int64_t count, const float* from, const Tensor& to, int64_t place) {
+    if (to.scalar_type() == at::kBFloat16) {
+      store_row(kernels_, count, from, static_cast<uint16_t*>(to.data_ptr()) + place);
+    } else {
+      store_row(kernels_, count, from, static_cast<float*>(to.data_ptr()) + place);
+    }
   }
 
   const VectorKernels& kernels_;
@@ -152,14 +160,14 @@ std::tuple<Tensor, Tensor, Tensor> merged_ffn_forward(const Tensor& x, at::IntAr
                                                       const Tensor& up, const Tensor& down,
                                                       bool save) {
   const auto compute = [&]<class T>(const Tensor& input, T) {
-    Forward<T> forward(input, offsets, routing, gate, up, down, save);
+    Forward<T> forward(input, offsets, routing, gate, up, down, save, x.scalar_type());
     forward.run();
     return std::tuple{forward.y, forward.a, forward.b};
   };
   if (x.scalar_type() != at::kBFloat16) return compute(x, float{});
   if (!computes_bf16_in_fp32(x.size(1), gate.size(1))) return compute(x, uint16_t{});
   const auto [y, a, b] = compute(x.to(at::kFloat), float{});
-  return {y.to(at::kBFloat16), a.to(at::kBFloat16), b.to(at::kBFloat16)};
+  return {y.to(at::kBFloat16), a, b};
 }
 
 }  // namespace lorikeet::ops::cpu

@@ -84,6 +84,10 @@ bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs) {
   return !level().bf16_product || inputs % 2 != 0 || outputs % 2 != 0;
 }
 
+bool beats_library(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 && level().fast_product && !level().bf16_product;
+}
+
 void force_level(std::string_view name) { current() = name.empty() ? choose() : find(name); }
 
 bool has_level(std::string_view name) {

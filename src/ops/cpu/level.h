@@ -1,4 +1,6 @@
 #pragma once
+#include <c10/core/ScalarType.h>
+
 #include <string_view>
 
 #include "kernels.h"
@@ -20,6 +22,11 @@ const Level& level();
 /// Whether bf16 arguments of these widths are computed in fp32: there is no bf16 product, or a
 /// width is odd, and depths come in pairs.
 bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs);
+
+/// Whether a plain product of matrices of that dtype is faster by our loops than by ATen's: bf16
+/// where the processor has no instructions for it, which MKL then does at a fifth of fp32's speed
+/// (docs/performance.md).
+bool beats_library(at::ScalarType dtype);
 
 /// For tests: the level of that name ("portable_bf16" too: bf16 products by plain loops, which
 /// every processor has) from now on, or what LORIKEET_CPU and the processor say for

@@ -101,8 +101,8 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   const Workers workers(std::max(owner_scratch<T>(plan, outer.size, /*inputs=*/1, E),
                                  2 * Scratch::bytes<float>(kTurned / 2)));
   DroutingParts drouting(needed[1], outer.count, ceil_divide(I, kModelBlock<T>), plan, E);
-  const Tensor dx = fresh_gradient(x, needed[0], at::kFloat),
-               dweight = fresh_gradient(weight, needed[2], gradient_dtype(plan, weight));
+  const Tensor dx = fresh_gradient(x, needed[0], at::kFloat);
+  const WeightGradient dweight(plan, weight, needed[2]);
   OwnerJob<T> job{.kernels = *level().kernels,
                   .plan = plan,
                   .chunks = chunks,
@@ -110,7 +110,7 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                   .D = I,
                   .E = E,
                   .x = static_cast<const T*>(x.const_data_ptr()),
-                  .inputs = {{ExpertMatrix(weight), expert_gradient(dweight)}},
+                  .inputs = {{ExpertMatrix(weight), dweight.place()}},
                   .dy = nullptr,
                   .output = std::nullopt,
                   .routing = routing.const_data_ptr<float>(),
@@ -133,8 +133,7 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                    hidden.bytes() + workers.bytes() +
                        (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
   return {dx.defined() ? dx.to(x.scalar_type()) : dx,
-          needed[1] ? drouting.total(plan, routing) : Tensor(),
-          dweight.defined() ? dweight.to(weight.scalar_type()) : dweight};
+          needed[1] ? drouting.total(plan, routing) : Tensor(), dweight.finish()};
 }
 
 }  // namespace

@@ -1,0 +1,59 @@
+// 200 steps of training by the fast operators against the plain statements of the same model.
+#include <cmath>
+
+#include "tests/train/program.h"
+
+namespace lorikeet {
+namespace {
+
+using namespace train_testing;
+
+/// A model, and how far a loss of the one path may be from that of the other.
+struct Case {
+  const char* name;
+  Settings settings;
+  double each;  ///< nats, of any step
+  double mean;  ///< nats, of all steps together
+};
+
+class SlowFusedLosses : public TrainProgram, public ::testing::WithParamInterface<Case> {};
+
+TEST_P(SlowFusedLosses, AreThoseOfTheUnfusedPathFor200Steps) {
+  // More than a key block of attention, 64 tokens at least for the tiled dense layer, a loss in two
+  // chunks.
+  const Settings model{"model.hidden_size=48",    "model.ffn_size=128",
+                       "model.context_length=96", "model.feed_forward.segment_length=32",
+                       "train.steps=200",         "train.batch_sequences=32",
+                       "train.micro_batch=16",    "checkpoint.every=never",
+                       "optimizer.clip_norm=1",   "schedule.peak=3e-3",
+                       "model.num_kv_heads=1"};
+  const Settings settings = model + GetParam().settings;
+  finish("fused", settings);
+  finish("unfused", settings + Settings{"model.feed_forward.kernel=reference"});
+  const std::vector<double> fused = losses("fused"), unfused = losses("unfused");
+  ASSERT_EQ(fused.size(), 200u);
+  ASSERT_EQ(unfused.size(), 200u);
+  double largest = 0, sum = 0;
+  for (size_t i = 0; i < fused.size(); ++i) {
+    largest = std::max(largest, std::abs(fused[i] - unfused[i]));
+    sum += fused[i] - unfused[i];
+  }
+  RecordProperty("largest", fmt::format("{:.1e}", largest));
+  RecordProperty("mean", fmt::format("{:.1e}", sum / 200));
+  EXPECT_LT(largest, GetParam().each);
+  EXPECT_LT(std::abs(sum / 200), GetParam().mean);
+  EXPECT_GT(largest, 0) << "both took one path";
+  EXPECT_LT(fused.back(), 0.8 * fused.front()) << "nothing was learnt";
+}
+
+const Settings kDense{"model.feed_forward.kind=dense"}, kBf16{"train.precision=bf16"};
+
+INSTANTIATE_TEST_SUITE_P(All, SlowFusedLosses,
+                         ::testing::Values(Case{"MergedFp32", {}, 1e-4, 1e-5},
+                                           Case{"DenseFp32", kDense, 1e-4, 1e-5},
+                                           Case{"MergedBf16", kBf16, 2e-2, 2e-3},
+                                           Case{"DenseBf16", kDense + kBf16, 2e-2, 2e-3}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace lorikeet
