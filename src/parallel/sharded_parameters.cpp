@@ -243,10 +243,13 @@ std::pair<ShardedParameters::Unit*, size_t> ShardedParameters::find(
 ops::GradientSink::Place ShardedParameters::place_of(const at::Tensor& weight) {
   const auto [unit, index] = find(weight);
   if (unit == nullptr || !weight.is_contiguous() || !unit->flat.is_cpu()) return {};
+  const Unit::Parameter& parameter = unit->parameters[index];
+  // A later micro-batch's is made whole and then added, as ranks add theirs: the bits must not
+  // depend on who had which.
+  if (parameter.has_gradient) return {};
   wait_for(unit->reducing, *unit);
   allocate_storage(unit->gradient);
-  const Unit::Parameter& parameter = unit->parameters[index];
-  return {unit->gradient.mutable_data_ptr<float>() + parameter.offset, parameter.has_gradient};
+  return {unit->gradient.mutable_data_ptr<float>() + parameter.offset, /*adds=*/false};
 }
 
 void ShardedParameters::written(const at::Tensor& weight) {

@@ -46,9 +46,12 @@ TEST_P(SlowFusedLosses, AreThoseOfTheUnfusedPathFor200Steps) {
   EXPECT_LT(fused.back(), 0.8 * fused.front()) << "nothing was learnt";
 }
 
+// fp32: roundings of 1e-7, in another order of sums, which 200 steps amplify some hundred times.
+// bf16: either path rounds to 2^-9 at other places; a loss near 5 is a mean over thousands of
+// tokens.
 const Settings kDense{"model.feed_forward.kind=dense"}, kBf16{"train.precision=bf16"};
 
-INSTANTIATE_TEST_SUITE_P(All, SlowFusedLosses,
+INSTANTIATE_TEST_SUITE_P(Slow, SlowFusedLosses,
                          ::testing::Values(Case{"MergedFp32", {}, 1e-4, 1e-5},
                                            Case{"DenseFp32", kDense, 1e-4, 1e-5},
                                            Case{"MergedBf16", kBf16, 2e-2, 2e-3},
