@@ -36,7 +36,6 @@ expect 2 'unknown.yaml:1: modle: unknown key; did you mean model' pretrain unkno
 expect 2 'unknown.yaml:2: train.stepz: unknown key; did you mean train.steps' pretrain unknown.yaml
 expect 2 'missing.yaml: no such' pretrain missing.yaml
 [ -e /dev/nvidia0 ] || expect 2 'device cuda is not available here: ' bench merged-ffn --device cuda
-expect 2 '--set requires config' bench step --set model.num_layers=1
 expect 2 'segment_length: 32 is more than model.context_length 16' \
   pretrain run.yaml --set model.feed_forward.segment_length=32
 expect 2 'model.hidden_size: 8 is not a multiple of model.num_heads 3' pretrain run.yaml --set model.num_heads=3
