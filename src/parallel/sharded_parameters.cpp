@@ -240,16 +240,16 @@ std::pair<ShardedParameters::Unit*, size_t> ShardedParameters::find(
   return {nullptr, 0};
 }
 
-ops::GradientSink::Place ShardedParameters::place_of(const at::Tensor& weight) {
+float* ShardedParameters::place_of(const at::Tensor& weight) {
   const auto [unit, index] = find(weight);
-  if (unit == nullptr || !weight.is_contiguous() || !unit->flat.is_cpu()) return {};
+  if (unit == nullptr || !weight.is_contiguous() || !unit->flat.is_cpu()) return nullptr;
   const Unit::Parameter& parameter = unit->parameters[index];
   // A later micro-batch's is made whole and then added, as ranks add theirs: the bits must not
   // depend on who had which.
-  if (parameter.has_gradient) return {};
+  if (parameter.has_gradient) return nullptr;
   wait_for(unit->reducing, *unit);
   allocate_storage(unit->gradient);
-  return {unit->gradient.mutable_data_ptr<float>() + parameter.offset, /*adds=*/false};
+  return unit->gradient.mutable_data_ptr<float>() + parameter.offset;
 }
 
 void ShardedParameters::written(const at::Tensor& weight) {

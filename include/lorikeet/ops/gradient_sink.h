@@ -3,18 +3,16 @@
 
 namespace lorikeet::ops {
 
-/// Takes gradients of fp32 weights where they are made: the CPU's tiled operators write or add them
-/// straight to where the optimizer reads them, and autograd gets none. Without one every
-/// micro-batch makes each gradient in fresh memory, reads it and adds it.
+/// Takes gradients of fp32 weights where they are made: the CPU's tiled operators write them
+/// straight to where the optimizer reads them, and autograd gets none. Without one each gradient is
+/// made in fresh memory, read, and written once more.
 class GradientSink {
  public:
-  struct Place {
-    float* data = nullptr;  ///< contiguous, in the weight's shape; null: autograd takes it
-    bool adds = false;      ///< to what is there already
-  };
   virtual ~GradientSink() = default;
   /// @param weight  a parameter, or a view of all of it
-  virtual Place place_of(const at::Tensor& weight) = 0;
+  /// @return where its gradient is to be written, contiguous in the weight's shape; null: autograd
+  /// takes it
+  virtual float* place_of(const at::Tensor& weight) = 0;
   /// The weight's gradient is there, all of it.
   virtual void written(const at::Tensor& weight) = 0;
 };

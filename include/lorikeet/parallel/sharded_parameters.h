@@ -90,8 +90,9 @@ class ShardedParameters : public UnitSchedule, private ops::GradientSink {
 
   /// Drops all gradients.
   void zero_grad();
-  /// Until end_backward the tiled operators of this thread write gradients straight into the flat
-  /// buffers; a parameter that one of them uses may have no other use.
+  /// Until end_backward the tiled operators of this thread write a parameter's first gradient of
+  /// the step straight into the flat buffers; a parameter that one of them uses may have no other
+  /// use.
   /// @param is_last  of the step: its end reduces what earlier ones have added up
   void begin_backward(bool is_last);
   /// Until all that backward has started is done. After the last one optimizer_tensors() have their
@@ -129,7 +130,7 @@ class ShardedParameters : public UnitSchedule, private ops::GradientSink {
   void accumulate(Unit& unit, size_t parameter, const at::Tensor& leaf);
   void stop_taking_gradients();
   void complete(Unit& unit, size_t parameter);
-  ops::GradientSink::Place place_of(const at::Tensor& weight) override;
+  float* place_of(const at::Tensor& weight) override;
   void written(const at::Tensor& weight) override;
   /// The parameter that lies where the weight does; null: none.
   std::pair<Unit*, size_t> find(const at::Tensor& weight) const;

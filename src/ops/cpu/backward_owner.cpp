@@ -147,7 +147,7 @@ class WeightTask {
                                          .columns = place.columns,
                                          .in = {stack_, place.columns},
                                          .out = weight.experts.strides(),
-                                         .accumulate = begin_ > 0 || grad.adds};
+                                         .accumulate = begin_ > 0};
       const float* const factors = coefficients_ + e * kGradientChunk;
       if (grad.is_bf16) {
         job_.kernels.combine_to_bf16(shape, factors, merged_grads,
@@ -284,15 +284,12 @@ WeightGradient::WeightGradient(const Plan& plan, const Tensor& weight, bool is_n
     : weight_(weight) {
   if (!is_needed) return;
   GradientSink* const sink = weight.scalar_type() == at::kFloat ? gradient_sink() : nullptr;
-  if (sink != nullptr) {
-    const GradientSink::Place place = sink->place_of(weight);
-    place_ = {place.data, /*is_bf16=*/false, place.adds};
-  }
+  if (sink != nullptr) place_.data = sink->place_of(weight);
   if (place_.data != nullptr) return;
   const auto segments = static_cast<int64_t>(plan.segments.size());
   fresh_ =
       fresh_gradient(weight, true, segments <= kGradientChunk ? weight.scalar_type() : at::kFloat);
-  place_ = {fresh_.mutable_data_ptr(), fresh_.scalar_type() == at::kBFloat16, /*adds=*/false};
+  place_ = {fresh_.mutable_data_ptr(), fresh_.scalar_type() == at::kBFloat16};
 }
 
 Tensor WeightGradient::finish() const {

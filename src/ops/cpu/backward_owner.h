@@ -57,7 +57,6 @@ struct HiddenGradients {
 struct ExpertGradient {
   void* data = nullptr;
   bool is_bf16 = false;
-  bool adds = false;  ///< to what is there already
 };
 
 /// One matrix of all experts and its gradient.
