@@ -55,6 +55,14 @@ RunFolder::RunFolder(const std::string& path, bool is_owner) : path_(path) {
   }
 }
 
+bool RunFolder::is_held(const std::string& path) {
+  const int lock = ::open((path + "/lock").c_str(), O_RDWR | O_CLOEXEC);
+  if (lock < 0) return false;
+  const bool is_held = ::flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(lock);
+  return is_held;
+}
+
 RunFolder::~RunFolder() {
   if (lock_ >= 0) ::close(lock_);
 }

@@ -29,6 +29,9 @@ class Preflight : public RanksProgram {
   }
   void expect_nothing_left(const std::string& name) const {
     EXPECT_THAT(folder_.list(folder_ / name), ::testing::ElementsAre("preflight.json"));
+    expect_no_scratch();
+  }
+  void expect_no_scratch() const {
     for (const std::string& entry : folder_.list())
       EXPECT_THAT(entry, Not(HasSubstr(".preflight")));
   }
@@ -59,6 +62,65 @@ TEST_F(Preflight, OfTwoRanksMeasuresTheAxesOfTheLayout) {
   }
   EXPECT_EQ(verdict("two", "replicate all_reduce"), "");
   expect_nothing_left("two");
+}
+
+/// Whether a preflight is at its trial in `folder`, and a checkpoint or a step of it is there.
+bool is_at_trial(const std::string& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (std::filesystem::exists(entry.path() / "trial/metrics.jsonl")) return true;
+  }
+  return false;
+}
+
+TEST_F(Preflight, ThatIsAskedToStopLeavesNothing) {
+  const std::string local = folder_ / "local";
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Child child =
+        start("one", slow_steps() + Settings{"checkpoint.local=" + local, "data.prefetch=1"});
+    ASSERT_TRUE(child.wait_until([&] { return is_at_trial(folder_.path()); }));
+    child.send(signal);
+    const Ended ended = child.wait();
+    EXPECT_EQ(ended.code, 75) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("stopped by request"));
+    expect_no_scratch();
+    EXPECT_TRUE(folder_.list(local).empty());
+  }
+}
+
+TEST_F(Preflight, OneOfWhoseRanksIsAskedToStopLeavesNothing) {
+  std::deque<Child> ranks = start_ranks("two", {1, 2, 3}, small_steps() + slow_steps());
+  ASSERT_TRUE(ranks[0].wait_until([&] { return is_at_trial(folder_.path()); }));
+  ranks[1].send(SIGTERM);
+  for (Child& rank : ranks) {
+    const Ended ended = rank.wait();
+    EXPECT_EQ(ended.code, 75) << ended.err;
+  }
+  expect_no_scratch();
+}
+
+TEST_F(Preflight, ThatIsKilledIsClearedByTheNextWhichLeavesALivingOneAlone) {
+  Child killed = start("one", slow_steps());
+  ASSERT_TRUE(killed.wait_until([&] { return is_at_trial(folder_.path()); }));
+  killed.send(SIGKILL);
+  killed.wait();
+  EXPECT_TRUE(is_at_trial(folder_.path()));
+  Child first = start("one"), second = start("two");
+  for (Child* child : {&first, &second}) {
+    const Ended ended = child->wait();
+    EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
+  }
+  expect_nothing_left("one");
+}
+
+TEST_F(Preflight, BesideTheRunItselfIsRefused) {
+  command_ = "pretrain";
+  Child training = start("one", {"train.steps=1000000"});
+  ASSERT_TRUE(training.wait_until([&] { return logged_step("one") > 0; }));
+  command_ = "preflight";
+  const Ended ended = run("one");
+  EXPECT_EQ(ended.code, 2) << ended.out << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("a process is training in this folder"));
+  EXPECT_FALSE(exists("one", "preflight.json"));
 }
 
 TEST_F(Preflight, LimitsThatAreNotReachedAreNoGoes) {

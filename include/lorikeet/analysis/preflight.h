@@ -49,8 +49,9 @@ PreflightCheck check_layout(const RunConfig& config, int64_t world_size);
 /// All checks, in the order of the table: the ranks' agreement, operators, collectives, storage,
 /// then a short run of the same configuration in child processes, killed and resumed, with its
 /// memory. What a failed check makes pointless is skipped. Called on all ranks together; they get
-/// the same report. Leaves nothing on disk.
-/// @throws Error(kCommunication) where a rank is lost
+/// the same report. Leaves nothing on disk; what a killed one has left the next one clears.
+/// @throws Error(kUsage) where the run is under way, Error(kCommunication) where a rank is lost,
+/// Error(kPreempted) where one was asked to stop
 PreflightReport preflight(const RunConfig& config, World& world, const PreflightOptions& options);
 
 /// A line a check, and the last word: "go", or "no-go" with what is the matter.

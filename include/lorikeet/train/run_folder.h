@@ -25,6 +25,8 @@ class RunFolder {
   /// @throws Error(kUsage) where another process holds it
   explicit RunFolder(const std::string& path, bool is_owner = true);
   ~RunFolder();
+  /// Whether a process holds the folder now. Makes nothing.
+  static bool is_held(const std::string& path);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 

@@ -26,14 +26,24 @@ struct OperatorError {
 /// forward and backward, in fp32 and bf16, in shapes after the model's, no larger than a second or
 /// two of the CPU.
 std::vector<OperatorError> operator_errors(const ModelConfig& model, torch::Device device);
+/// E, D and F that it takes the merged operators with: as many experts, widths as divisible by 8.
+std::vector<int64_t> operator_widths(const ModelConfig& model);
 void check_operators(Checklist& list, const ModelConfig& model, torch::Device device);
 
-/// The first step of a small model: one layer of the configuration's, one sequence of two segments.
+/// The first step of a small model: one layer of the configuration's, one sequence of two segments,
+/// clipped, by AdamW with the schedule's highest rate.
 struct FirstStep {
-  double loss;              ///< mean, nats a token
-  torch::Tensor gradients;  ///< [parameters], fp32, on the CPU
+  double loss = 0, next_loss = 0;   ///< mean, nats a token, before and after it
+  torch::Tensor gradients, change;  ///< [parameters], fp32, on the CPU; change: of the weights
 };
 FirstStep first_step(const RunConfig& config, torch::Device device);
+/// How far two are apart: losses in nats, the others |difference| / |expected|.
+struct StepDistance {
+  double loss, gradients, change;
+};
+StepDistance distance_of(const FirstStep& actual, const FirstStep& expected);
+/// What is allowed between devices.
+StepDistance step_tolerance(Precision precision);
 void check_first_step(Checklist& list, const RunConfig& config, torch::Device device);
 
 /// The collectives of training along each axis of the layout: sums are right, and how fast.
@@ -45,7 +55,7 @@ void check_collectives(Checklist& list, const RunConfig& config, World& world,
 bool check_storage(Checklist& list, const RunConfig& config, World& world,
                    const PreflightLimits& limits);
 /// Bytes on disk at the height of a run, from an empty folder: checkpoints kept, one more that is
-/// being written, and the model at the end.
+/// being written, and the model at the end; or of the trial before it, which has three checkpoints.
 int64_t storage_needed(const RunConfig& config, const RunPlan& plan);
 
 /// What a short run of the configuration in child processes did.
@@ -59,10 +69,14 @@ struct Trial {
 /// Starts the run on all ranks, kills it with SIGKILL a step or more after its first checkpoint,
 /// and starts it again until it has come as far.
 /// @return the same on all ranks
-Trial run_trial(const RunConfig& config, World& world, const PreflightOptions& options);
+/// @throws Error(kPreempted) on all ranks where one was asked to stop, Error(kCommunication) where
+/// one is lost
+Trial run_trial(const RunConfig& config, Exchange& ranks, const PreflightOptions& options);
 /// The configuration with every step logged, a checkpoint every few steps, and no end in sight;
 /// without dense warm-up, so that the first step is one of the merged model.
-RunConfig trial_config(const RunConfig& config, const std::string& folder);
+/// @param name  of a folder in `output` and in `checkpoint.local` that takes all that it writes
+RunConfig trial_config(const RunConfig& config, const std::string& name);
+/// @param config  on the device that it ran on
 void check_trial(Checklist& list, const Trial& trial, const RunConfig& config, const RunPlan& plan,
                  const PreflightLimits& limits);
 

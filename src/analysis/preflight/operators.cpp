@@ -1,4 +1,4 @@
-// The device's operators against the CPU's reference in fp64, and a first step on both.
+// The device's operators against the CPU's reference in fp64.
 //
 // N tokens, G segments, D model, F feed-forward width, E experts, A heads, H head size, V words.
 #include <fmt/format.h>
@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "checks.h"
-#include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/ops/attention.h"
 #include "lorikeet/ops/cross_entropy.h"
 #include "lorikeet/ops/functions.h"
@@ -14,8 +13,6 @@
 #include "lorikeet/ops/merged_linear.h"
 #include "lorikeet/ops/rms_norm.h"
 #include "lorikeet/ops/rope.h"
-#include "lorikeet/train/batch_loss.h"
-#include "lorikeet/train/training_state.h"
 
 namespace lorikeet {
 
@@ -36,15 +33,21 @@ struct Operator {
   std::function<Tensor(const Tensors&, bool reference)> apply;
 };
 
-/// Widths after the model's, which decide on the way that an operator takes.
+/// `width`, or one of at most `most` that is as far from a multiple of 8.
+int64_t shrunk(int64_t width, int64_t most) {
+  return width <= most ? width : (most - width % 8) / 8 * 8 + width % 8;
+}
+
+/// Shapes after the model's: the number of experts and whether widths are multiples of 8 decide on
+/// the way that an operator takes. The more experts, the narrower: all are to fit in 4M numbers.
 struct Shapes {
   explicit Shapes(const ModelConfig& model)
-      : D(std::min<int64_t>(model.hidden_size, 512)),
-        F(std::min<int64_t>(model.ffn_size, 1024)),
-        E(model.is_merged() ? std::min<int64_t>(model.feed_forward.num_experts, 8) : 1),
+      : E(model.is_merged() ? model.feed_forward.num_experts : 1),
+        D(shrunk(model.hidden_size, 512)),
+        F(shrunk(model.ffn_size, std::clamp<int64_t>((int64_t{4} << 20) / E / D, 16, 1024))),
         H(model.head_size()),
         V(std::min<int64_t>(model.vocab_size, 4096)) {}
-  int64_t D, F, E, H, V;
+  int64_t E, D, F, H, V;
   std::vector<int64_t> offsets{0, 128, 133, 133, 256};  ///< ragged, one segment is empty
   int64_t N() const { return offsets.back(); }
   int64_t G() const { return static_cast<int64_t>(offsets.size()) - 1; }
@@ -146,18 +149,12 @@ double error_of(const Operator& op, torch::Device device, torch::ScalarType dtyp
   return worst;
 }
 
-RunConfig small_model(RunConfig config) {
-  ModelConfig& model = config.model;
-  model.num_layers = 1;
-  const int64_t segment =
-      model.is_merged() ? model.feed_forward.segment_length : model.context_length / 2;
-  model.context_length = std::min(model.context_length, std::max<int64_t>(2 * segment, 2));
-  config.train.batch_sequences = config.train.micro_batch = 1;
-  config.train.dense_warmup = Period::never();
-  return config;
-}
-
 }  // namespace
+
+std::vector<int64_t> operator_widths(const ModelConfig& model) {
+  const Shapes shapes(model);
+  return {shapes.E, shapes.D, shapes.F};
+}
 
 std::vector<OperatorError> operator_errors(const ModelConfig& model, torch::Device device) {
   torch::manual_seed(1);
@@ -188,49 +185,6 @@ void check_operators(Checklist& list, const ModelConfig& model, torch::Device de
     }
     return judge(worst <= 1, figure, worst);
   });
-}
-
-FirstStep first_step(const RunConfig& given, torch::Device device) {
-  const RunConfig config = small_model(given);
-  const auto world = World::single(device);
-  TrainingState state(config, *world);
-  torch::manual_seed(1);
-  const int64_t L = config.model.context_length;
-  const Tensor ids = torch::randint(config.model.vocab_size, {1, L + 1}, torch::kLong).to(device);
-  state.sharded->zero_grad();
-  state.sharded->begin_backward(/*is_last=*/true);
-  const BatchLoss loss =
-      compute_loss(state.model, {ids.narrow(1, 0, L), ids.narrow(1, 1, L), {DocumentLengths{L}}});
-  const Tensor mean = loss.sum / static_cast<double>(L);
-  mean.backward();
-  state.sharded->end_backward();
-  Tensors gradients;
-  for (const OptimizerTensor& tensor : state.sharded->optimizer_tensors()) {
-    gradients.push_back(tensor.values.grad().to(torch::kCPU, torch::kFloat).view({-1}));
-  }
-  return {mean.item<double>(), torch::cat(gradients)};
-}
-
-void check_first_step(Checklist& list, const RunConfig& config, torch::Device device) {
-  const bool is_bf16 = config.train.precision == Precision::kBf16;
-  // A loss is some 10 nats; gradients go through twice as many roundings as an operator.
-  const double most_loss = is_bf16 ? 2e-2 : 1e-4, most_gradient = is_bf16 ? 5e-2 : 1e-3;
-  list.run("first step, CPU against GPU",
-           fmt::format("loss within {}, gradients within {}", most_loss, most_gradient), [&] {
-             if (!device.is_cuda()) {
-               std::string why_not;
-               load_cuda_backend(&why_not);
-               return skipped(why_not.empty() ? "train.device is cpu" : why_not);
-             }
-             const FirstStep cpu = first_step(config, torch::kCPU),
-                             gpu = first_step(config, device);
-             const double loss = std::abs(cpu.loss - gpu.loss);
-             const double gradient =
-                 ((gpu.gradients - cpu.gradients).norm() / cpu.gradients.norm()).item<double>();
-             const double worst = std::max(loss / most_loss, gradient / most_gradient);
-             return judge(worst <= 1, fmt::format("loss {:.1e}, gradients {:.1e}", loss, gradient),
-                          worst);
-           });
 }
 
 }  // namespace lorikeet

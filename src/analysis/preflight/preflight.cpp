@@ -2,10 +2,13 @@
 #include "lorikeet/analysis/preflight.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 
 #include "checks.h"
 #include "lorikeet/analysis/plan.h"
+#include "lorikeet/core/error.h"
 #include "lorikeet/train/device.h"
+#include "lorikeet/train/run_folder.h"
 
 namespace lorikeet {
 
@@ -20,9 +23,21 @@ RunConfig as_launched(RunConfig config, World& world) {
   return config;
 }
 
+/// The trials would take its memory and its disk, and it theirs.
+void require_no_run(const RunConfig& config, World& world) {
+  const std::string folder = config.output + "/" + config.name;
+  const bool is_held = world.is_first() && RunFolder::is_held(folder);
+  if (world.exchange().gather(is_held ? "held" : "").front().empty()) return;
+  if (!world.is_first()) throw Error(ExitCode::kUsage, "");  // the first rank says it
+  throw Error(ExitCode::kUsage,
+              fmt::format("preflight: {}: a process is training in this folder", folder),
+              "wait until it has ended, or give this run another `name` or `output`");
+}
+
 }  // namespace
 
 PreflightReport preflight(const RunConfig& config, World& world, const PreflightOptions& options) {
+  require_no_run(config, world);
   if (config.train.threads > 0) at::set_num_threads(static_cast<int>(config.train.threads));
   Checklist list(world.exchange());
   list.add(check_layout(config, world.size()));
@@ -39,8 +54,9 @@ PreflightReport preflight(const RunConfig& config, World& world, const Preflight
   const bool has_room = check_storage(list, config, world, options.limits);
   release_cached_memory(device);  // the children use the same GPU
   if (has_room) {
-    check_trial(list, run_trial(config, world, options), config,
-                plan_run(as_launched(config, world)), options.limits);
+    const RunConfig launched = as_launched(config, world);
+    check_trial(list, run_trial(config, world.exchange(), options), launched, plan_run(launched),
+                options.limits);
   } else {
     list.add({.name = "kill and resume, memory, speed",
               .verdict = Verdict::kSkipped,

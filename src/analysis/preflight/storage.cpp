@@ -1,73 +1,27 @@
 // The file system of the run's checkpoints.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 
 #include "checks.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/measure.h"
+#include "scratch.h"
 
 namespace lorikeet {
 
 namespace {
 
-constexpr int64_t kBytesOfParameter = 12;  ///< itself and two moments
+constexpr int64_t kBytesOfParameter = 12;   ///< itself and two moments
+constexpr int64_t kCheckpointsOfTrial = 3;  ///< trial_config keeps two, and one is written
 constexpr int64_t kChunk = 8 << 20;
 constexpr int64_t kSmallestFile = 64 << 20;  ///< smaller ones say little of a disk
 constexpr int64_t kLargestFile = 2LL << 30;
 constexpr double kMostSeconds = 30;  ///< of writing
-
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  throw Error(ExitCode::kCheckpoint, fmt::format("{}: {}: {}", path, what, std::strerror(errno)));
-}
-
-/// A file that is gone with the object.
-class ScratchFile {
- public:
-  explicit ScratchFile(const std::string& path) : path_(path) {
-    descriptor_ = ::open(path.c_str(), O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) fail(path, "cannot be made");
-  }
-  ~ScratchFile() {
-    ::close(descriptor_);
-    ::unlink(path_.c_str());
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-
-  void write(const std::vector<char>& chunk) {
-    for (size_t done = 0; done < chunk.size();) {
-      const ssize_t n = ::write(descriptor_, chunk.data() + done, chunk.size() - done);
-      if (n < 0 && errno != EINTR) fail(path_, "cannot be written");
-      if (n > 0) done += static_cast<size_t>(n);
-    }
-  }
-  void sync() {
-    if (::fsync(descriptor_) != 0) fail(path_, "cannot be synced");
-  }
-  /// From the start, from the disk as far as the system grants it.
-  void rewind() {
-    ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
-    if (::lseek(descriptor_, 0, SEEK_SET) != 0) fail(path_, "cannot be read");
-  }
-  size_t read(std::vector<char>& chunk) {
-    const ssize_t n = ::read(descriptor_, chunk.data(), chunk.size());
-    if (n < 0) fail(path_, "cannot be read");
-    return static_cast<size_t>(n);
-  }
-
- private:
-  std::string path_;
-  int descriptor_;
-};
 
 /// Bytes that no file system can pack.
 std::vector<char> noise(int64_t rank) {
@@ -85,8 +39,8 @@ struct Rates {
   int64_t bytes;
 };
 
-Rates measure(const std::string& path, int64_t bytes, int64_t rank) {
-  ScratchFile file(path);
+Rates measure(const std::string& folder, int64_t bytes, int64_t rank) {
+  ScratchFile file(folder);
   std::vector<char> chunk = noise(rank);
   Hasher64 written, found;
   Rates rates{};
@@ -111,7 +65,7 @@ Rates measure(const std::string& path, int64_t bytes, int64_t rank) {
   }
   if (written.digest() != found.digest()) {
     throw Error(ExitCode::kCheckpoint,
-                fmt::format("{}: reads back other bytes than were written", path));
+                fmt::format("{}: reads back other bytes than were written", folder));
   }
   rates.write = static_cast<double>(rates.bytes) / write_seconds;
   rates.read = static_cast<double>(rates.bytes) / read_seconds;
@@ -134,9 +88,8 @@ void check_rate(Checklist& list, const std::string& name, const std::string& fol
       "read as written" +
       (limits.storage_rate > 0 ? fmt::format(", at least {}/s", to_size(limits.storage_rate)) : "");
   list.run(name, rule, [&] {
-    std::filesystem::create_directories(folder);
-    const Rates rates = measure(fmt::format("{}/.preflight_{:05}", folder, world.rank()),
-                                std::clamp(bytes, kSmallestFile, kLargestFile), world.rank());
+    const Rates rates =
+        measure(folder, std::clamp(bytes, kSmallestFile, kLargestFile), world.rank());
     const double slower = std::min(rates.write, rates.read);
     return judge(
         slower >= limits.storage_rate,
@@ -156,7 +109,8 @@ int64_t storage_needed(const RunConfig& config, const RunPlan& plan) {
       checkpoint.keep_every.is_never() ? 0 : num_saves(checkpoint.keep_every, plan);
   const int64_t together = std::min(saves, checkpoint.keep_last + kept_for_good + 1);
   const int64_t parameters = plan.parameters.total();
-  return together * parameters * kBytesOfParameter + parameters * 4;
+  return std::max(together * parameters * kBytesOfParameter + parameters * 4,
+                  kCheckpointsOfTrial * parameters * kBytesOfParameter);
 }
 
 bool check_storage(Checklist& list, const RunConfig& config, World& world,
