@@ -67,10 +67,10 @@ std::atomic<bool> kernels_are_off{false};  // WithBatchedProducts
 
 CudaWay cuda_way(const Tensor& x, at::IntArrayRef offsets, const Tensor& gate) {
   if (x.scalar_type() == at::kDouble || x.size(0) == 0) return CudaWay::reference;
-  const bool has_kernels = cuda::merged_ffn() != nullptr && !kernels_are_off &&
-                           x.scalar_type() == at::kBFloat16 &&
-                           cuda::is_supported(x.size(1), gate.size(1), gate.size(0),
-                                              static_cast<int64_t>(offsets.size()) - 1);
+  const bool has_kernels =
+      cuda::merged_ffn() != nullptr && !kernels_are_off && x.scalar_type() == at::kBFloat16 &&
+      cuda::is_supported(cuda::merged_ffn()->gpu(), x.size(1), gate.size(1), gate.size(0),
+                         static_cast<int64_t>(offsets.size()) - 1);
   return has_kernels ? CudaWay::kernels : CudaWay::batched;
 }
 

@@ -20,10 +20,10 @@ Here here;
 namespace {
 
 constexpr int kWarp = 32;
-constexpr size_t kAlignment = 128, kGuardBytes = 1 << 12;
-constexpr int64_t kFaultsKept = 8;  // of each kind
-constexpr size_t kGranule = 4;      // bytes of global memory
-constexpr int kPoison = 0xff;       // NaN in bf16 and fp32
+constexpr size_t kAlignment = 128, kGuardBytes = 1 << 18;  // more than a block can have
+constexpr int64_t kFaultsKept = 8;                         // of each kind
+constexpr size_t kGranule = 4;                             // bytes of global memory
+constexpr int kPoison = 0xff;                              // NaN in bf16 and fp32
 
 /// A block's shared memory between two guards, filled with NaN.
 class Arena {
@@ -33,7 +33,7 @@ class Arena {
     memory_.reset(new char[all]);
     const auto address = reinterpret_cast<uintptr_t>(memory_.get()) + kGuardBytes;
     begin_ = reinterpret_cast<char*>((address + kAlignment - 1) / kAlignment * kAlignment);
-    std::memset(memory_.get(), kPoison, all);
+    std::memset(begin_, kPoison, bytes);
     __asan_poison_memory_region(begin_ - kGuardBytes, kGuardBytes);
     __asan_poison_memory_region(begin_ + bytes_, kGuardBytes);
   }
@@ -139,6 +139,7 @@ class Grid {
   void fault(FaultKind kind, const std::string& what);
   void fault_if_found(const Shadow::Result& result, const char* act);
   void note_global(uintptr_t granule, bool is_write);
+  bool is_shared_elsewhere(const void* address) const;
   Moment now() const {
     const Block& b = *current_->block;
     return {current_->index, b.epoch, b.warp_epoch[static_cast<size_t>(current_->index / kWarp)]};
@@ -162,7 +163,10 @@ class Grid {
   Thread* current_ = nullptr;
   bool is_given_up_ = false;
   struct Owners {
-    int writer = -1, reader = -1;
+    int writer = -1, reader = -1;   // blocks, the last ones
+    bool has_more_readers = false;  // than that one
+    int block = -1;                 // whose threads history is about
+    History history;
   };
   std::unordered_map<uintptr_t, Owners> global_;
 };
@@ -246,7 +250,10 @@ void Grid::run() {
       if (thread.fiber != nullptr) idle_fibers().emplace_back(thread.fiber);
     }
   }
-  counts.touched_bytes = static_cast<int64_t>(global_.size() * kGranule);
+  for (const auto& [granule, owners] : global_) {
+    if (owners.reader >= 0) counts.touched_read_bytes += kGranule;
+    if (owners.writer >= 0) counts.touched_written_bytes += kGranule;
+  }
   report.runs.push_back({name_, num_blocks_, num_threads_, counts});
 }
 
@@ -331,14 +338,33 @@ void Grid::fault_if_found(const Shadow::Result& result, const char* act) {
 void Grid::note_global(uintptr_t granule, bool is_write) {
   Owners& owners = global_[granule];
   const int block = current_->block->index;
-  const bool is_foreign = (owners.writer >= 0 && owners.writer != block) ||
-                          (is_write && owners.reader >= 0 && owners.reader != block);
-  if (is_foreign) {
+  const char* act = is_write ? "writes" : "reads";
+  const bool is_read_elsewhere =
+      owners.has_more_readers || (owners.reader >= 0 && owners.reader != block);
+  const bool is_written_elsewhere = owners.writer >= 0 && owners.writer != block;
+  if (is_written_elsewhere || (is_write && is_read_elsewhere)) {
     fault(FaultKind::blocks_interfere,
-          std::string(is_write ? "writes" : "reads") + " global memory of block " +
-              std::to_string(owners.writer >= 0 ? owners.writer : owners.reader));
+          std::string(act) + " global memory of block " +
+              std::to_string(is_written_elsewhere ? owners.writer : owners.reader));
   }
-  (is_write ? owners.writer : owners.reader) = block;
+  if (owners.block != block) owners.history = {};
+  owners.block = block;
+  const int other = is_write ? owners.history.note_write(now()) : owners.history.note_read(now());
+  if (other >= 0) {
+    fault(FaultKind::race, std::string(act) + " global memory that thread " +
+                               std::to_string(other) + " touched without a barrier between");
+  }
+  if (is_write) {
+    owners.writer = block;
+  } else {
+    owners.has_more_readers = is_read_elsewhere;
+    owners.reader = block;
+  }
+}
+
+bool Grid::is_shared_elsewhere(const void* address) const {
+  return std::any_of(alive_.begin(), alive_.end(),
+                     [&](const auto& block) { return block->arena.is_near(address); });
 }
 
 }  // namespace
@@ -370,6 +396,8 @@ Report take_report() {
 }
 
 void wait_for_block(const Place& place) {
+  if (where(place) == schedule.without_barrier) return;
+  report.barriers.insert(where(place));
   grid->current().place = place;
   grid->arrive_at_block_barrier();
   grid->pause();
@@ -387,8 +415,14 @@ void wait_for_warp(Collective work, void* mine, bool orders_memory, const Place&
 
 void touch(const void* address, size_t bytes, bool is_write) {
   if (grid == nullptr || !grid->is_in_thread()) return;
-  Arena& arena = grid->current().block->arena;
-  if (arena.is_near(address)) touch_shared(address, bytes, is_write);
+  const Thread& thread = grid->current();
+  if (thread.fiber->holds(address)) return;
+  if (thread.block->arena.is_near(address)) return touch_shared(address, bytes, is_write);
+  if (is_write || grid->is_shared_elsewhere(address)) {
+    grid->fault(FaultKind::out_of_bounds, std::string(is_write ? "writes " : "reads ") +
+                                              std::to_string(bytes) +
+                                              " bytes that are neither shared nor the thread's");
+  }
 }
 
 namespace {

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <source_location>
 #include <string>
 #include <vector>
@@ -12,12 +13,12 @@
 namespace lorikeet::emulation {
 
 enum class FaultKind {
-  race,              ///< two threads touch a shared byte, one writes, and no barrier orders them
-  divergent,         ///< threads of a block or warp wait at different places, or for one that ended
-  copy_in_flight,    ///< shared memory is touched that an unfinished asynchronous copy writes
-  uninitialised,     ///< shared memory is read that nobody wrote
-  out_of_bounds,     ///< an address beside the block's shared memory
-  misaligned,        ///< a vector access that its size does not divide
+  race,            ///< two threads of a block touch a byte, one writes, and no barrier orders them
+  divergent,       ///< threads of a block or warp wait at different places, or for one that ended
+  copy_in_flight,  ///< shared memory is touched that an unfinished asynchronous copy writes
+  uninitialised,   ///< shared memory is read that nobody wrote
+  out_of_bounds,   ///< an address that is neither shared memory of the block nor the thread's own
+  misaligned,      ///< a vector access that its size does not divide
   blocks_interfere,  ///< two blocks touch the same global bytes, and one writes
 };
 
@@ -28,8 +29,8 @@ struct Fault {
 
 /// Work of a launch, as the roofline counts it.
 struct Counts {
-  int64_t global_read_bytes = 0, global_written_bytes = 0;  ///< asked of L1 or L2 by threads
-  int64_t touched_bytes = 0;                                ///< of global memory, each byte once
+  int64_t global_read_bytes = 0, global_written_bytes = 0;    ///< asked of L1 or L2 by threads
+  int64_t touched_read_bytes = 0, touched_written_bytes = 0;  ///< of global memory, each byte once
   int64_t shared_copied_bytes = 0;  ///< written by asynchronous copies, zeros too
   int64_t shared_matrix_bytes = 0;  ///< read by load_matrices
   int64_t bank_conflicts = 0;       ///< further cycles of load_matrices beyond one a matrix
@@ -46,6 +47,7 @@ struct Report {
   std::vector<Fault> faults;  ///< the first of each kind
   int64_t num_faults = 0;
   std::vector<KernelRun> runs;
+  std::set<std::string> barriers;  ///< places of the blocks' barriers, "file.cuh:12"
 
   bool has(FaultKind kind) const;
   std::string text() const;  ///< the faults, a line each
@@ -54,6 +56,8 @@ struct Report {
 struct Schedule {
   unsigned seed = 1;
   int resident_blocks = 3;  ///< blocks alive at once; the next to start is drawn too
+  /// The place of a barrier that is passed over, as if it were not in the source.
+  std::string without_barrier = {};
 };
 void set_schedule(const Schedule& schedule);
 
@@ -79,7 +83,8 @@ using Collective = void (*)(void* const* lanes);
 
 void wait_for_block(const Place& place);
 void wait_for_warp(Collective work, void* mine, bool orders_memory, const Place& place);
-/// Called for every load and store; addresses that are not shared memory are ignored.
+/// Called for every load and store of instrumented code, which are to shared memory or to the
+/// thread's own stack; constants may be read besides.
 void touch(const void* address, size_t bytes, bool is_write);
 /// For addresses that must be shared memory.
 void touch_shared(const void* address, size_t bytes, bool is_write);

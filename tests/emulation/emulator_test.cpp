@@ -104,6 +104,7 @@ std::vector<Planted> planted() {
       {Plant::beyond_shared_copy, FaultKind::out_of_bounds, "copies 16 bytes outside"},
       {Plant::same_output, FaultKind::blocks_interfere, "global memory of block"},
       {Plant::copy_never_awaited, FaultKind::copy_in_flight, "ended before its copies"},
+      {Plant::global_race, FaultKind::race, "global memory that thread 0 touched"},
   };
   if (kIsInstrumented) {
     all.insert(all.end(),
@@ -111,6 +112,8 @@ std::vector<Planted> planted() {
                 {Plant::no_wait, FaultKind::copy_in_flight, "may still write"},
                 {Plant::wait_for_too_few, FaultKind::copy_in_flight, "may still write"},
                 {Plant::beyond_shared, FaultKind::out_of_bounds, "writes 4 bytes outside"},
+                {Plant::far_beyond_shared, FaultKind::out_of_bounds, "writes 4 bytes outside"},
+                {Plant::elsewhere, FaultKind::out_of_bounds, "neither shared nor the thread's"},
                 {Plant::warp_race, FaultKind::race, "touched without a barrier"},
                 {Plant::late_overwrite, FaultKind::race, "writes shared byte"},
                 {Plant::read_unwritten, FaultKind::uninitialised, "nobody wrote"}});
@@ -127,6 +130,33 @@ TEST(EmulatorDeathTest, AddressSanitizerFindsWhatIsBeyondSharedMemory) {
   if (kIsInstrumented) GTEST_SKIP() << "the instrumented build reports it: Plant7";
   Probe probe;
   EXPECT_DEATH(probe.run(Plant::beyond_shared, 1), "AddressSanitizer: use-after-poison");
+}
+
+// The last of several readers is not the only one.
+TEST(Emulator, ABlockThatWritesWhatOthersReadIsFoundWhoeverReadLast) {
+  for (const int writes_after : {1, 2, 3}) {
+    set_schedule({.seed = 1, .resident_blocks = 1});
+    take_report();
+    float cell = 0;
+    int reads = 0;
+    run("readers", 3, 32, 16, [&] {
+      if (here.thread != 0) return;
+      touch_global(&cell, sizeof cell, /*is_write=*/false);
+      if (++reads == writes_after) touch_global(&cell, sizeof cell, /*is_write=*/true);
+    });
+    EXPECT_TRUE(take_report().has(FaultKind::blocks_interfere)) << writes_after;
+  }
+}
+
+TEST(Emulator, ABarrierThatIsPassedOverIsMissed) {
+  const Report report = Probe().run(Plant::none, 1);
+  ASSERT_EQ(report.barriers.size(), 2u);
+  for (const std::string& barrier : report.barriers) {
+    set_schedule({.seed = 1, .without_barrier = barrier});
+    Probe probe;
+    launch_probe(Probe::kBlocks, {probe.a.data(), probe.b.data(), probe.out.data(), Plant::none});
+    EXPECT_EQ(take_report().has(FaultKind::race), kIsInstrumented) << barrier;
+  }
 }
 
 TEST(Emulator, ACopyIsPoisonedUntilItIsWaitedFor) {

@@ -25,6 +25,11 @@ void Fiber::start(const std::function<void()>& body) {
               static_cast<unsigned>(self & 0xffffffffu), static_cast<unsigned>(self >> 32));
 }
 
+bool Fiber::holds(const void* address) const {
+  const char* at = static_cast<const char*>(address);
+  return at >= stack_.get() && at < stack_.get() + kStackBytes;
+}
+
 void Fiber::enter(unsigned low, unsigned high) {
   auto* self = reinterpret_cast<Fiber*>(uintptr_t{high} << 32 | low);
   auto& s = self->sanitizer_;

@@ -20,6 +20,8 @@ class Fiber {
   void resume();
   /// From inside: back to whoever resumed.
   void pause();
+  /// Whether the address is on its stack.
+  bool holds(const void* address) const;
 
  private:
   static void enter(unsigned low, unsigned high);

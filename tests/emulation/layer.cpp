@@ -11,7 +11,8 @@ using torch::Tensor;
 
 namespace {
 
-bf16* bits(const Tensor& t) { return static_cast<bf16*>(t.data_ptr()); }
+void* data(const Tensor& t) { return t.defined() ? t.data_ptr() : nullptr; }
+bf16* bits(const Tensor& t) { return static_cast<bf16*>(data(t)); }
 
 /// Filled with NaN: what a kernel forgets to write shows.
 Tensor unwritten(std::vector<int64_t> sizes, torch::ScalarType type) {
@@ -78,8 +79,8 @@ Tensor run_emulated_forward(const Layer& layer, const Gpu& gpu) {
   return y;
 }
 
-Results run_layer(Launcher& launcher, const Layer& layer, const Gpu& gpu,
-                  std::optional<Tile> tile) {
+Results run_layer(Launcher& launcher, const Layer& layer, const Gpu& gpu, std::optional<Tile> tile,
+                  const Needed& needed) {
   const FfnShape& shape = layer.shape;
   const int64_t N = shape.N(), F = shape.F;
   const OnDevice on(layer);
@@ -92,9 +93,15 @@ Results run_layer(Launcher& launcher, const Layer& layer, const Gpu& gpu,
   const auto memory = [](std::vector<int64_t> sizes) {
     return unwritten(std::move(sizes), torch::kBFloat16);
   };
-  const auto like = [](const Tensor& t) { return unwritten(t.sizes().vec(), t.scalar_type()); };
-  Results r{like(layer.x),    like(layer.x),  like(layer.routing),
-            like(layer.gate), like(layer.up), like(layer.down)};
+  const auto like = [](const Tensor& t, bool is_needed = true) {
+    return is_needed ? unwritten(t.sizes().vec(), t.scalar_type()) : Tensor();
+  };
+  Results r{like(layer.x),
+            like(layer.x, needed[0]),
+            like(layer.routing, needed[1]),
+            like(layer.gate, needed[2]),
+            like(layer.up, needed[3]),
+            like(layer.down, needed[4])};
   const Tensor a = memory({N, F}), b = memory({N, F}), h = memory({N, F});
   const Tensor slab = memory({plan.slab_elements});
   forward(launcher, gpu, shape, plan, on.tables, on.in,
@@ -102,16 +109,19 @@ Results run_layer(Launcher& launcher, const Layer& layer, const Gpu& gpu,
 
   const Tensor h_again = memory({N, F}), da_db = memory({N, 2 * F});
   const Tensor back_slab = memory({back.slab_elements});
-  const Tensor partials = unwritten({back.routing_blocks, shape.G(), shape.E}, torch::kFloat);
+  Tensor partials;
+  if (needed[1]) partials = unwritten({back.routing_blocks, shape.G(), shape.E}, torch::kFloat);
+  const auto floats = [](const Tensor& t) { return static_cast<float*>(data(t)); };
   backward(launcher, gpu, shape, back, on.tables, on.in,
            {bits(layer.dy), bits(a), bits(b), bits(h_again), bits(da_db), bits(back_slab),
-            partials.data_ptr<float>(), bits(r.dx), r.drouting.data_ptr<float>(),
-            r.dgate.data_ptr(), r.dup.data_ptr(), r.ddown.data_ptr()});
+            floats(partials), bits(r.dx), floats(r.drouting), data(r.dgate), data(r.dup),
+            data(r.ddown)});
   return r;
 }
 
-Results run_emulated(const Layer& layer, const Gpu& gpu, std::optional<Tile> tile) {
-  return run_layer(*make_launcher(gpu.kernels, nullptr), layer, gpu, tile);
+Results run_emulated(const Layer& layer, const Gpu& gpu, std::optional<Tile> tile,
+                     const Needed& needed) {
+  return run_layer(*make_launcher(gpu.kernels, nullptr), layer, gpu, tile, needed);
 }
 
 Results run_reference(const Layer& layer) {

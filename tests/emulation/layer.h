@@ -1,6 +1,7 @@
 #pragma once
 #include <torch/torch.h>
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -26,12 +27,17 @@ struct Results {
 /// A GPU of few SMs and little L2, so that small layers already take several slabs and groups.
 ops::cuda::Gpu small_gpu();
 
+/// Which gradients are asked for: of x, routing, gate, up and down.
+using Needed = std::array<bool, 5>;
+constexpr Needed kAll = {true, true, true, true, true};
+
 /// Forward and backward through `launcher`. @param tile takes the place of every plan's choice
+/// @param needed  the others are left undefined
 Results run_layer(ops::cuda::Launcher& launcher, const Layer& layer, const ops::cuda::Gpu& gpu,
-                  std::optional<ops::cuda::Tile> tile = {});
+                  std::optional<ops::cuda::Tile> tile = {}, const Needed& needed = kAll);
 /// The same on the emulated GPU.
 Results run_emulated(const Layer& layer, const ops::cuda::Gpu& gpu,
-                     std::optional<ops::cuda::Tile> tile = {});
+                     std::optional<ops::cuda::Tile> tile = {}, const Needed& needed = kAll);
 /// Forward as without gradients: nothing is saved.
 torch::Tensor run_emulated_forward(const Layer& layer, const ops::cuda::Gpu& gpu);
 /// The reference in fp64.

@@ -67,6 +67,13 @@ void plant_late(ProbeShared& s, const ProbeArguments& arg) {
   if (arg.plant == Plant::beyond_shared_copy && t == 63) {
     device::copy_async16(reinterpret_cast<bf16*>(&s + 1), arg.a, true);
   }
+  if (arg.plant == Plant::far_beyond_shared && t == 63) {
+    *(reinterpret_cast<float*>(&s + 1) + (100 << 10) / sizeof(float)) = 1;
+  }
+  if (arg.plant == Plant::elsewhere && t == 63) *arg.out = 1;
+  if (arg.plant == Plant::global_race && t == 63) {
+    s.lanes[t] = device::load_float(arg.out + device::block() * int64_t{kProbeOutputs} + 512);
+  }
   if (arg.plant == Plant::late_overwrite) s.c[31 - t / 2][0] = 0;
   if (arg.plant == Plant::read_unwritten && t == 0) arg.out[0] = s.lanes[7];
   if (arg.plant == Plant::copy_never_awaited) {

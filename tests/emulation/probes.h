@@ -19,6 +19,9 @@ enum class Plant {
   read_unwritten,      ///< shared memory that nobody wrote
   same_output,         ///< two blocks write the same element
   copy_never_awaited,  ///< a copy is under way when its thread ends
+  far_beyond_shared,   ///< writes 100 KB past the block's shared memory
+  elsewhere,           ///< writes global memory as plain C++
+  global_race,         ///< reads what another thread of the block has stored, without a barrier
 };
 
 struct ProbeArguments {

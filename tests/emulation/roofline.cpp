@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/ops/cuda/host/merged_ffn.h"
@@ -12,9 +13,6 @@
 
 namespace lorikeet::ops::cuda {
 namespace {
-
-// As geometry.cpp plans with: beyond this share a slab is taken to go through HBM.
-constexpr double kSlabShareOfL2 = 0.6;
 
 struct Limits {
   Gpu gpu;
@@ -32,14 +30,12 @@ struct Times {
   double bound() const { return std::max({tensor, hbm, l2, shared}); }
   const char* name() const {
     const double most = bound();
-    return most == tensor ? "tensor cores"
-           : most == hbm  ? "HBM"
-           : most == l2   ? "L2"
-                          : "shared memory";
+    return most == tensor ? "mma" : most == hbm ? "HBM" : most == l2 ? "L2" : "shared";
   }
 };
 
-Times times_of(const LaunchWork& launch, const Limits& limits, double share_beyond_l2) {
+/// @param stays  the slab is in L2 from the launch that writes it to those that read it
+Times times_of(const LaunchWork& launch, const Limits& limits, bool stays) {
   const Work& work = launch.work;
   Times t;
   t.tensor = static_cast<double>(work.tensor_flops) / limits.gpu.tensor_flops;
@@ -47,8 +43,8 @@ Times times_of(const LaunchWork& launch, const Limits& limits, double share_beyo
     const double rounds = std::ceil(static_cast<double>(launch.tiles) / limits.gpu.num_sms);
     t.tensor *= rounds * limits.gpu.num_sms / static_cast<double>(launch.tiles);
   }
-  t.hbm = (static_cast<double>(work.touched_bytes - work.slab_bytes) +
-           share_beyond_l2 * static_cast<double>(work.slab_bytes)) /
+  t.hbm = static_cast<double>(work.touched_read_bytes + work.touched_written_bytes -
+                              (stays ? work.slab_bytes : 0)) /
           limits.gpu.hbm_rate;
   t.l2 =
       static_cast<double>(work.global_read_bytes + work.global_written_bytes) / limits.gpu.l2_rate;
@@ -57,27 +53,27 @@ Times times_of(const LaunchWork& launch, const Limits& limits, double share_beyo
   return t;
 }
 
-/// How much of every launch's slab is beyond L2. Merges belong to the product after them, expert
-/// and routing gradients to the segment gradients before them.
-std::vector<double> shares_beyond_l2(const std::vector<LaunchWork>& launches, const Gpu& gpu) {
-  const double held = kSlabShareOfL2 * static_cast<double>(gpu.l2_bytes);
-  std::vector<double> shares(launches.size());
+/// Whether every launch's slab stays in L2. Merges belong to the product after them, expert and
+/// routing gradients to the segment gradients before them.
+std::vector<bool> which_stay(const std::vector<LaunchWork>& launches, const Gpu& gpu) {
+  std::vector<bool> stay(launches.size());
   size_t first_unknown = 0;
-  double current = 0;
+  bool current = false;
   for (size_t i = 0; i < launches.size(); ++i) {
     if (launches[i].tiles > 0) {
-      current = std::max(0.0, 1 - held / static_cast<double>(launches[i].work.slab_bytes));
-      for (; first_unknown <= i; ++first_unknown) shares[first_unknown] = current;
+      current = launches[i].work.slab_bytes <= slab_bytes_in_l2(gpu);
+      for (; first_unknown <= i; ++first_unknown) stay[first_unknown] = current;
     } else if (launches[i].name != "merge") {
-      shares[i] = current;
+      stay[i] = current;
       first_unknown = i + 1;
     }
   }
-  return shares;
+  return stay;
 }
 
 struct Row {
   int launches = 0;
+  bool stays = false;
   double flops = 0, hbm = 0, l2 = 0, shared = 0, seconds = 0, slab = 0;
   std::map<std::string, double> bound_seconds;
 };
@@ -116,14 +112,14 @@ std::vector<LaunchWork> launches_of(const FfnShape& shape, const Gpu& gpu, bool 
 double add_rows(std::vector<std::pair<std::string, Row>>& rows, const FfnShape& shape,
                 const Limits& limits, bool is_backward) {
   const std::vector<LaunchWork> launches = launches_of(shape, limits.gpu, is_backward);
-  const std::vector<double> shares = shares_beyond_l2(launches, limits.gpu);
+  const std::vector<bool> stay = which_stay(launches, limits.gpu);
   double seconds = 0;
   for (size_t i = 0; i < launches.size(); ++i) {
     const LaunchWork& launch = launches[i];
     const std::string name = launch.name == "merge" && is_backward ? "merge again" : launch.name;
     auto at = std::find_if(rows.begin(), rows.end(), [&](auto& r) { return r.first == name; });
     if (at == rows.end()) at = rows.insert(rows.end(), {name, {}});
-    const Times t = times_of(launch, limits, shares[i]);
+    const Times t = times_of(launch, limits, stay[i]);
     Row& row = at->second;
     ++row.launches;
     row.flops += static_cast<double>(launch.work.tensor_flops);
@@ -131,6 +127,7 @@ double add_rows(std::vector<std::pair<std::string, Row>>& rows, const FfnShape& 
     row.l2 += t.l2 * limits.gpu.l2_rate;
     row.shared += t.shared * limits.shared_rate;
     row.seconds += t.bound();
+    row.stays = stay[i];
     row.slab = std::max(row.slab, static_cast<double>(launch.work.slab_bytes));
     row.bound_seconds[t.name()] += t.bound();
     seconds += t.bound();
@@ -178,6 +175,58 @@ void print_summary(const std::vector<Layer>& layers) {
   }
 }
 
+/// Of every kernel its share of forward and backward together, and what bounds it.
+void print_bounds(const std::vector<Layer>& layers) {
+  bool is_first = true;
+  for (const Limits& l : limits()) {
+    for (const Layer& layer : layers) {
+      const FfnShape shape = shape_of(layer);
+      std::vector<std::pair<std::string, Row>> rows;
+      const double total = add_rows(rows, shape, l, false) + add_rows(rows, shape, l, true);
+      rows.pop_back();  // sum_partials: nothing
+      if (is_first) {
+        std::printf("\n| GPU | layer | E |");
+        for (const auto& [name, row] : rows) std::printf(" %s |", name.c_str());
+        std::printf("\n|---|---|---:|");
+        for (size_t i = 0; i < rows.size(); ++i) std::printf("---:|");
+        std::printf("\n");
+      }
+      is_first = false;
+      std::printf("| %s | %s | %d |", l.gpu.name, layer.name, static_cast<int>(layer.E));
+      for (const auto& [name, row] : rows) {
+        std::printf(" %.0f%% %s |", 100 * row.seconds / total, main_bound(row).c_str());
+      }
+      std::printf("\n");
+    }
+  }
+}
+
+/// MB of the slabs that kernels read or, segment_gradients, write.
+void print_slabs(const std::vector<Layer>& layers) {
+  const std::vector<const char*> with_slabs = {"gate_up", "down", "hidden_gradient",
+                                               "input_gradient", "segment_gradients"};
+  std::printf("\n| GPU | layer | E | stays to |");
+  for (const char* name : with_slabs) std::printf(" %s |", name);
+  std::printf("\n|---|---|---:|---:|");
+  for (size_t i = 0; i < with_slabs.size(); ++i) std::printf("---:|");
+  std::printf("\n");
+  for (const Limits& l : limits()) {
+    for (const Layer& layer : layers) {
+      const FfnShape shape = shape_of(layer);
+      std::vector<std::pair<std::string, Row>> rows;
+      add_rows(rows, shape, l, false);
+      add_rows(rows, shape, l, true);
+      std::printf("| %s | %s | %d | %.1f |", l.gpu.name, layer.name, static_cast<int>(layer.E),
+                  static_cast<double>(slab_bytes_in_l2(l.gpu)) / 1e6);
+      for (const auto& [name, row] : rows) {
+        if (std::find(with_slabs.begin(), with_slabs.end(), name) == with_slabs.end()) continue;
+        std::printf(row.stays ? " %.1f |" : " **%.1f** |", row.slab / 1e6);
+      }
+      std::printf("\n");
+    }
+  }
+}
+
 void print_kernels(const Limits& l, const Layer& layer) {
   const FfnShape shape = shape_of(layer);
   std::vector<std::pair<std::string, Row>> rows;
@@ -203,7 +252,7 @@ void print_rows(const Limits& l) {
   const CrossEntropyArguments chunk{&somewhere, &somewhere, nullptr, nullptr, 2048, 32000, 1};
   for (const LaunchWork& launch :
        {count_rope(turn, false, 1), count_cross_entropy(chunk, false, 1, chunk.num_rows)}) {
-    const Times t = times_of(launch, l, 0);
+    const Times t = times_of(launch, l, /*stays=*/false);
     std::printf("| %s | %s | %.1f | %.1f | %s |\n", l.gpu.name, launch.name.c_str(),
                 t.hbm * l.gpu.hbm_rate / 1e6, t.l2 * l.gpu.l2_rate / 1e6, t.name());
   }
@@ -218,6 +267,8 @@ int main() {
   for (const int64_t E : {8, 16, 32}) layers.push_back({"0.3B", 1024, 2816, E});
   for (const int64_t E : {8, 16, 32}) layers.push_back({"1.5B", 1536, 4096, E});
   print_summary(layers);
+  print_bounds(layers);
+  print_slabs(layers);
   for (const Limits& l : limits()) print_kernels(l, {"0.3B", 1024, 2816, 8});
   std::printf("\n| GPU | row kernel | HBM MB | L2 MB | bound |\n|---|---|---:|---:|---|\n");
   for (const Limits& l : limits()) print_rows(l);

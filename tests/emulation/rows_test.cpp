@@ -1,10 +1,13 @@
 // The row kernels, run by the emulator, against their formulas in fp64.
 //
 // N tokens, A query heads, K key heads, H head size, V words.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <limits>
+#include <set>
+#include <string>
 
 #include "src/ops/cuda/host/work.h"
 #include "src/ops/cuda/rows.h"
@@ -34,7 +37,8 @@ Report expect_no_faults() {
 void expect_work(const Counts& counted, const Work& computed) {
   EXPECT_EQ(counted.global_read_bytes, computed.global_read_bytes);
   EXPECT_EQ(counted.global_written_bytes, computed.global_written_bytes);
-  EXPECT_EQ(counted.touched_bytes, computed.touched_bytes);
+  EXPECT_EQ(counted.touched_read_bytes, computed.touched_read_bytes);
+  EXPECT_EQ(counted.touched_written_bytes, computed.touched_written_bytes);
 }
 
 // --- RoPE
@@ -207,6 +211,46 @@ TEST(EmulatedCrossEntropyRange, IsThatOfFp32) {
   EXPECT_EQ(chunk.losses.isnan().sum().item<int64_t>(), 1);
   EXPECT_TRUE(chunk.losses[2].isnan().item<bool>());
   expect_no_faults();
+}
+
+// The row's neighbours are other rows, and before and after them there is nothing to be read.
+TEST(EmulatedCrossEntropyTargets, ThatAreNoWordsGiveNotANumberAndNothingElse) {
+  set_schedule({});
+  for (const int64_t wrong : {int64_t{264}, int64_t{1} << 31, (int64_t{1} << 32) + 5, int64_t{-1},
+                              int64_t{-99}, std::numeric_limits<int64_t>::min()}) {
+    for (const bool in_place : {false, true}) {
+      const Chunk chunk(3, 264, torch::kFloat);
+      chunk.targets[0] = wrong;
+      const Tensor gradients = in_place ? chunk.logits : torch::empty_like(chunk.logits);
+      Chunk right(3, 264, torch::kFloat);
+      const Tensor expected = torch::empty_like(gradients);
+      right.run(expected);
+      take_report();
+      chunk.run(gradients);
+      EXPECT_TRUE(chunk.losses[0].isnan().item<bool>()) << wrong;
+      EXPECT_TRUE(gradients[0].isnan().all().item<bool>()) << wrong;
+      EXPECT_TRUE(torch::equal(chunk.losses.slice(0, 1), right.losses.slice(0, 1)));
+      EXPECT_TRUE(torch::equal(gradients.slice(0, 1), expected.slice(0, 1)));
+      expect_no_faults();
+    }
+  }
+}
+
+// One row and one block: nothing but the target's logit is between its reader and its writer.
+TEST(EmulatedCrossEntropyBarriers, AreAllNeeded) {
+  const auto run = [&](const std::string& without) {
+    set_schedule({.seed = 2, .without_barrier = without});
+    take_report();
+    const Chunk again(1, 264, torch::kBFloat16);
+    again.run(again.logits, /*blocks=*/1);
+    return take_report();
+  };
+  const std::set<std::string> barriers = run("").barriers;
+  ASSERT_EQ(barriers.size(), 2u);
+  EXPECT_THAT(run(*barriers.rbegin()).text(), testing::HasSubstr("global memory that thread"));
+#if defined(LORIKEET_INSTRUMENTED)
+  EXPECT_THAT(run(*barriers.begin()).text(), testing::HasSubstr("shared byte"));
+#endif
 }
 
 TEST(EmulatedCrossEntropySchedules, GiveTheSameBits) {

@@ -32,50 +32,49 @@ Shadow::Result Shadow::visit(size_t offset, size_t bytes, const Visit& visit) {
 // Readers of an earlier epoch are ordered before everybody, those of an earlier warp epoch before
 // their own warp. So the last reader and two bits say enough: whether another warp read in this
 // epoch too, and whether another lane of the reader's warp did in its epoch.
-void Shadow::record_read(Cell& cell, const Moment& now) {
-  if (cell.read.block_epoch < now.block_epoch) {
-    cell.has_readers_in_other_warps = cell.has_readers_in_warp = false;
-  } else if (!is_same_warp(cell.read, now)) {
-    cell.has_readers_in_other_warps = true;
-  } else if (cell.read.warp_epoch < now.warp_epoch) {
-    cell.has_readers_in_warp = false;
-  } else if (cell.read.thread != now.thread) {
-    cell.has_readers_in_warp = true;
+int History::note_read(const Moment& now) {
+  if (read.block_epoch < now.block_epoch) {
+    has_readers_in_other_warps = has_readers_in_warp = false;
+  } else if (!is_same_warp(read, now)) {
+    has_readers_in_other_warps = true;
+  } else if (read.warp_epoch < now.warp_epoch) {
+    has_readers_in_warp = false;
+  } else if (read.thread != now.thread) {
+    has_readers_in_warp = true;
   }
-  cell.read = now;
+  read = now;
+  return write.thread >= 0 && !happened_before(write, now) ? write.thread : -1;
 }
 
-Shadow::Result Shadow::conflict_of_write(const Cell& cell, const Moment& now) {
-  if (cell.write.thread >= 0 && !happened_before(cell.write, now)) {
-    return {Finding::race, 0, cell.write.thread};
+int History::note_write(const Moment& now) {
+  int other = -1;
+  if (read.thread >= 0 && read.block_epoch == now.block_epoch) {
+    const bool is_ordered_in_warp =
+        is_same_warp(read, now) &&
+        (read.warp_epoch < now.warp_epoch || (read.thread == now.thread && !has_readers_in_warp));
+    if (has_readers_in_other_warps || !is_ordered_in_warp) other = read.thread;
   }
-  if (cell.read.thread >= 0 && cell.read.block_epoch == now.block_epoch) {
-    const bool is_ordered_in_warp = is_same_warp(cell.read, now) &&
-                                    (cell.read.warp_epoch < now.warp_epoch ||
-                                     (cell.read.thread == now.thread && !cell.has_readers_in_warp));
-    if (cell.has_readers_in_other_warps || !is_ordered_in_warp) {
-      return {Finding::race, 0, cell.read.thread};
-    }
-  }
-  return {};
+  if (write.thread >= 0 && !happened_before(write, now)) other = write.thread;
+  write = now;
+  return other;
 }
 
 Shadow::Result Shadow::read(size_t offset, size_t bytes, const Moment& now) {
   return visit(offset, bytes, [&](Cell& cell) -> Result {
-    record_read(cell, now);
-    if (cell.is_in_flight) return {Finding::copy_in_flight, 0, cell.write.thread};
-    if (cell.write.thread < 0) return {Finding::uninitialised, 0, -1};
-    if (!happened_before(cell.write, now)) return {Finding::race, 0, cell.write.thread};
+    const int writer = cell.history.write.thread, other = cell.history.note_read(now);
+    if (cell.is_in_flight) return {Finding::copy_in_flight, 0, writer};
+    if (writer < 0) return {Finding::uninitialised, 0, -1};
+    if (other >= 0) return {Finding::race, 0, other};
     return {};
   });
 }
 
 Shadow::Result Shadow::write(size_t offset, size_t bytes, const Moment& now) {
   return visit(offset, bytes, [&](Cell& cell) -> Result {
-    const Result result = cell.is_in_flight ? Result{Finding::copy_in_flight, 0, cell.write.thread}
-                                            : conflict_of_write(cell, now);
-    cell.write = now;
-    return result;
+    const int writer = cell.history.write.thread, other = cell.history.note_write(now);
+    if (cell.is_in_flight) return {Finding::copy_in_flight, 0, writer};
+    if (other >= 0) return {Finding::race, 0, other};
+    return {};
   });
 }
 

@@ -12,6 +12,16 @@ struct Moment {
   uint32_t block_epoch, warp_epoch;  ///< both begin at 1
 };
 
+/// Who touched some bytes last, as far as it tells whether the next to touch them races.
+struct History {
+  Moment write{-1, 0, 0}, read{-1, 0, 0};  // the last ones
+  bool has_readers_in_other_warps = false, has_readers_in_warp = false;
+
+  /// @return the thread whose write or read nothing orders before this one, or -1
+  int note_read(const Moment& now);
+  int note_write(const Moment& now);
+};
+
 /// What is known of every two bytes of a block's shared memory.
 class Shadow {
  public:
@@ -33,14 +43,11 @@ class Shadow {
  private:
   static constexpr size_t kBytes = 2;  // the smallest element
   struct Cell {
-    Moment write{-1, 0, 0}, read{-1, 0, 0};  // the last ones
-    bool has_readers_in_other_warps = false, has_readers_in_warp = false;
+    History history;
     bool is_in_flight = false;
   };
   template <class Visit>
   Result visit(size_t offset, size_t bytes, const Visit& visit);
-  static Result conflict_of_write(const Cell& cell, const Moment& now);
-  static void record_read(Cell& cell, const Moment& now);
 
   std::vector<Cell> cells_;
 };

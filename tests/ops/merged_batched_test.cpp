@@ -67,7 +67,7 @@ using Results = std::vector<Tensor>;
 
 constexpr std::array<bool, 5> kAll = {true, true, true, true, true};
 
-/// y and the gradients. An L2 of nothing makes many slabs, a large one a single one.
+/// y and the gradients. A small L2 makes many slabs, a large one a single one.
 Results batched(const Arguments& a, int64_t l2_bytes, const std::array<bool, 5>& needed = kAll) {
   const cuda::Gpu gpu{"small", 80, 2, l2_bytes, 1e9, 1e6, 1e9};
   const auto& t = a.tensors;
@@ -96,7 +96,7 @@ TEST_P(BatchedMergedFfn, EqualsTheReferenceInEveryDtypeAndHoweverItIsCut) {
   for (const Types& type : types()) {
     const Arguments a(GetParam(), type);
     const Results expected = reference(a);
-    for (const int64_t l2_bytes : {int64_t{1} << 10, int64_t{1} << 30}) {
+    for (const int64_t l2_bytes : {int64_t{128} << 10, int64_t{1} << 30}) {
       const Results actual = batched(a, l2_bytes);
       for (size_t i = 0; i < actual.size(); ++i) {
         EXPECT_EQ(actual[i].sizes(), expected[i].sizes()) << names[i];
@@ -116,22 +116,22 @@ TEST(BatchedMergedFfnSlabs, AreManyWithALittleL2) {
     const cuda::Gpu gpu{"small", 80, 2, l2_bytes, 1e9, 1e6, 1e9};
     return plan_forward(gpu, shape).gate_up.elements(64);
   };
-  EXPECT_LT(segments(1 << 10), segments(int64_t{1} << 30));
+  EXPECT_LT(segments(128 << 10), segments(int64_t{1} << 30));
 }
 
 TEST(BatchedMergedFfnBits, AreTheSameAgain) {
   const Arguments a(cases()[1], types()[3]);
-  const Results first = batched(a, 1 << 10), again = batched(a, 1 << 10);
+  const Results first = batched(a, 128 << 10), again = batched(a, 128 << 10);
   for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(torch::equal(first[i], again[i])) << i;
 }
 
 TEST(BatchedMergedFfnNeeds, OnlyWhatIsAskedForIsComputed) {
   const Arguments a(cases()[1], types()[1]);
-  const Results all = batched(a, 1 << 10);
+  const Results all = batched(a, 128 << 10);
   for (size_t asked = 0; asked < 5; ++asked) {
     std::array<bool, 5> needed{};
     needed[asked] = true;
-    const Results one = batched(a, 1 << 10, needed);
+    const Results one = batched(a, 128 << 10, needed);
     for (size_t i = 0; i < 5; ++i) EXPECT_EQ(one[i + 1].defined(), i == asked) << i;
     EXPECT_TRUE(torch::equal(one[asked + 1], all[asked + 1])) << asked;
   }
@@ -140,11 +140,11 @@ TEST(BatchedMergedFfnNeeds, OnlyWhatIsAskedForIsComputed) {
 TEST(BatchedMergedFfnSaving, WhatIsNotSavedDoesNotChangeY) {
   const Arguments a(cases()[4], types()[3]);
   const auto& t = a.tensors;
-  const cuda::Gpu gpu{"small", 80, 2, 1 << 10, 1e9, 1e6, 1e9};
+  const cuda::Gpu gpu{"small", 80, 2, 128 << 10, 1e9, 1e6, 1e9};
   const auto [y, saved_a, saved_b] =
       cuda::batched_forward(gpu, t[0], a.offsets, t[1], t[2], t[3], t[4], /*save=*/false);
   EXPECT_EQ(saved_a.numel() + saved_b.numel(), 0);
-  EXPECT_TRUE(torch::equal(y, batched(a, 1 << 10)[0]));
+  EXPECT_TRUE(torch::equal(y, batched(a, 128 << 10)[0]));
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ LORIKEET_DEVICE void combine_columns(const CombineArguments& arg,
 }
 
 template <bool kFloatIn, bool kFloatOut>
-LORIKEET_KERNEL(kCombineThreads, kFloatIn ? 3 : 4)
+LORIKEET_KERNEL(kCombineThreads, combine_blocks_per_sm(kFloatIn))
 combine(const CombineArguments arg) {
   const CoefficientFragments fragments{&device::shared_memory<Words4>(), (arg.num_ins + 15) / 16};
   make_coefficients(arg, fragments);

@@ -59,15 +59,24 @@ LORIKEET_DEVICE float logit(const void* logits, int64_t at) {
   }
 }
 
+LORIKEET_DEVICE int64_t load_target(const int64_t* p) {
+  const auto* words = reinterpret_cast<const uint32_t*>(p);
+  return static_cast<int64_t>(uint64_t{device::load4(words + 1)} << 32 | device::load4(words));
+}
+
+/// The loss and the gradients of a row whose target is no word: the step is seen to be wrong, and
+/// nothing beyond the row is read.
+LORIKEET_DEVICE float not_a_number() { return device::as_float(0x7fc00000u); }
+
 template <bool kFloat>
 LORIKEET_KERNEL(kRowThreads, kRowBlocksPerSm)
 cross_entropy(const CrossEntropyArguments arg) {
   SoftmaxShared& shared = device::shared_memory<SoftmaxShared>();
   for (int row = device::block(); row < arg.num_rows; row += device::num_blocks()) {
     const int64_t begin = static_cast<int64_t>(row) * arg.vocabulary;
-    // The low word: words are fewer than 2^31, and what does not count is negative.
-    const int target = static_cast<int>(device::load4(arg.targets + row));
-    const bool counts = target >= 0;  // for the whole block
+    const int64_t target = load_target(arg.targets + row);
+    const bool counts = target != kIgnoredTarget;  // for the whole block
+    const bool is_word = target >= 0 && target < arg.vocabulary;
     Softmax all;
     float x[8] = {};
     if (counts) {
@@ -78,15 +87,18 @@ cross_entropy(const CrossEntropyArguments arg) {
       all = over_block(all, shared);
     }
     if (device::thread() == 0) {
-      const float nats =
-          counts ? all.largest + device::log(all.sum) - logit<kFloat>(arg.logits, begin + target)
-                 : 0;
+      float nats = 0;
+      if (counts) {
+        nats = is_word
+                   ? all.largest + device::log(all.sum) - logit<kFloat>(arg.logits, begin + target)
+                   : not_a_number();
+      }
       device::store_float(arg.losses + row, nats);
     }
     device::sync_block();  // the logit is read before it is overwritten, shared memory before the
                            // next row
     if (arg.gradients == nullptr) continue;
-    const float scale = counts ? arg.scale / all.sum : 0;
+    const float scale = !counts ? 0 : is_word ? arg.scale / all.sum : not_a_number();
     for (int j = device::thread() * 8; j < arg.vocabulary; j += kRowThreads * 8) {
       if (counts) load8<kFloat>(x, arg.logits, begin + j);
       LORIKEET_UNROLL

@@ -15,8 +15,9 @@ constexpr double kSlabShareOfL2 = 0.6;
 constexpr double kSecondsOfSlab = 10e-6;
 constexpr int64_t kMostSegmentsOfSlab = 256;
 constexpr int64_t kMostSlabBytes = 192 << 20;
-/// combine's coefficients in shared memory, below the 163 KB that an A100 gives a block.
 constexpr int64_t kMostCoefficientBytes = 128 << 10;
+/// Of a multiprocessor's shared memory, a block's own.
+constexpr int64_t kReservedSharedBytes = 1 << 10;
 
 int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t step) { return ceil_divide(a, step) * step; }
@@ -26,8 +27,13 @@ auto with_shape(Tile tile, const Function& function) {
   return tile == Tile::tall ? function(TallTile()) : function(FlatTile());
 }
 
-int blocks_per_sm(Tile tile) {
-  return with_shape(tile, [](auto shape) { return decltype(shape)::kBlocksPerSm; });
+int64_t shared_bytes(Tile tile) {
+  return with_shape(tile, [](auto shape) { return decltype(shape)::kSharedBytes; });
+}
+
+int blocks_that_fit(const Gpu& gpu, int promised, int64_t shared) {
+  const int64_t held = gpu.sm_shared_bytes / (shared + kReservedSharedBytes);
+  return static_cast<int>(std::clamp<int64_t>(held, 1, promised));
 }
 
 int64_t count_tiles(const std::vector<int64_t>& offsets, Tile tile) {
@@ -49,9 +55,9 @@ struct Cost {
     return std::max(rounds * gpu.num_sms * 2 * m * n * k / gpu.tensor_flops,
                     tiles * (m + n) * k * 2 / gpu.l2_rate);
   }
-  double slab(double bytes) const {
-    const double held = kSlabShareOfL2 * static_cast<double>(gpu.l2_bytes);
-    return kSecondsOfSlab + 2 * std::max(0.0, bytes - held) / gpu.hbm_rate;
+  double slab(int64_t bytes) const {
+    const bool stays = bytes <= slab_bytes_in_l2(gpu);
+    return kSecondsOfSlab + (stays ? 0 : 2 * static_cast<double>(bytes) / gpu.hbm_rate);
   }
 };
 
@@ -60,31 +66,45 @@ struct Cost {
 const std::vector<Gpu>& known_gpus() {
   static const std::vector<Gpu> all = {
       {"A100", 80, 108, int64_t{40} << 20, 312e12, 2.0e12, 5e12},
-      {"H100", 90, 132, int64_t{50} << 20, 989e12, 3.35e12, 5e12},
-      {"B200", 100, 148, int64_t{126} << 20, 2250e12, 8.0e12, 10e12},
+      {"H100", 90, 132, int64_t{50} << 20, 989e12, 3.35e12, 5e12, 227 << 10, 228 << 10},
+      {"B200", 100, 148, int64_t{126} << 20, 2250e12, 8.0e12, 10e12, 227 << 10, 228 << 10},
   };
   return all;
 }
 
-const std::vector<Tile>& tiles_of(KernelSet) {
-  static const std::vector<Tile> mma = {Tile::tall, Tile::flat};
-  return mma;
+std::vector<Tile> tiles_of(const Gpu& gpu) {
+  std::vector<Tile> tiles;
+  for (const Tile tile : {Tile::tall, Tile::flat}) {
+    if (shared_bytes(tile) <= gpu.block_shared_bytes) tiles.push_back(tile);
+  }
+  // Without kernels they are the shapes by which batched products are cut.
+  return tiles.empty() ? std::vector<Tile>{Tile::flat} : tiles;
 }
 
-Gpu gpu_of(int architecture, int num_sms, int64_t l2_bytes) {
+Gpu gpu_of(int architecture, const GpuSizes& sizes) {
   Gpu gpu = known_gpus().front();
+  if (architecture < gpu.architecture) gpu.kernels = KernelSet::none;
   for (const Gpu& known : known_gpus()) {
     if (known.architecture <= architecture) gpu = known;
   }
-  gpu.num_sms = num_sms;
-  gpu.l2_bytes = l2_bytes;
+  gpu.num_sms = sizes.num_sms;
+  gpu.l2_bytes = sizes.l2_bytes;
+  gpu.block_shared_bytes = sizes.block_shared_bytes;
+  gpu.sm_shared_bytes = sizes.sm_shared_bytes;
   return gpu;
 }
 
-bool is_supported(int64_t D, int64_t F, int64_t E, int64_t G) {
+int64_t slab_bytes_in_l2(const Gpu& gpu) {
+  return static_cast<int64_t>(kSlabShareOfL2 * static_cast<double>(gpu.l2_bytes));
+}
+
+bool is_supported(const Gpu& gpu, int64_t D, int64_t F, int64_t E, int64_t G) {
+  if (gpu.kernels == KernelSet::none || shared_bytes(Tile::flat) > gpu.block_shared_bytes) {
+    return false;
+  }
   return D > 0 && F > 0 && D % 8 == 0 && F % 8 == 0 && E >= 1 && E <= 64 && G >= 1 &&
          coefficient_bytes(static_cast<int>(E), static_cast<int>(std::min(G, int64_t{1} << 20))) <=
-             kMostCoefficientBytes;
+             std::min(kMostCoefficientBytes, gpu.block_shared_bytes);
 }
 
 int tile_rows(Tile tile) {
@@ -102,25 +122,31 @@ SlabPlan plan_slabs(const Gpu& gpu, const FfnShape& shape, int64_t columns, int6
       static_cast<double>(shape.E * columns * depth) * (shape.experts_are_float ? 4 : 2);
   SlabPlan best{};
   double best_seconds = -1;
-  for (const Tile tile : tiles_of(gpu.kernels)) {
-    const auto tiles = static_cast<double>(count_tiles(shape.offsets, tile));
-    const int64_t width = tile_columns(tile);
-    for (int64_t groups = ceil_divide(G, kMostSegmentsOfSlab); groups <= G; groups *= 2) {
-      const int64_t segments = ceil_divide(G, groups);
-      for (int64_t across = 1; across <= ceil_divide(columns, width); ++across) {
-        const int64_t slab_columns = std::min(round_up(across * width, step), columns);
-        const auto slabs = static_cast<double>(ceil_divide(columns, slab_columns) * groups);
-        if (across > 1 && segments * slab_columns * depth * 2 > kMostSlabBytes) break;
-        const double slab_bytes = static_cast<double>(G * columns * depth) * 2 / slabs;
-        const double seconds =
-            slabs * (cost.product(tiles / static_cast<double>(groups) * static_cast<double>(across),
-                                  tile, depth) +
-                     cost.slab(slab_bytes)) +
-            static_cast<double>(groups) * expert_bytes / gpu.hbm_rate;
-        if (best_seconds >= 0 && seconds >= best_seconds) continue;
-        best_seconds = seconds;
-        best = {tile, segments, slab_columns};
+  const auto consider = [&](Tile tile, int64_t all_tiles, int64_t segments, int64_t across) {
+    const int64_t groups = ceil_divide(G, segments);
+    const auto tiles = static_cast<double>(all_tiles * across) / static_cast<double>(groups);
+    const SlabPlan plan{tile, segments,
+                        std::min(round_up(across * tile_columns(tile), step), columns)};
+    const int64_t bytes = plan.elements(depth) * 2;
+    if (bytes > kMostSlabBytes && (segments > 1 || across > 1)) return false;
+    const auto slabs = static_cast<double>(ceil_divide(columns, plan.columns) * groups);
+    const double seconds = slabs * (cost.product(tiles, tile, depth) + cost.slab(bytes)) +
+                           static_cast<double>(groups) * expert_bytes / gpu.hbm_rate;
+    if (best_seconds >= 0 && seconds >= best_seconds) return true;
+    best_seconds = seconds;
+    best = plan;
+    return true;
+  };
+  for (const Tile tile : tiles_of(gpu)) {
+    const int64_t all_tiles = count_tiles(shape.offsets, tile);
+    const int64_t most_across = ceil_divide(columns, tile_columns(tile));
+    for (int64_t segments = std::min(G, kMostSegmentsOfSlab);;) {
+      for (int64_t across = 1;
+           across <= most_across && consider(tile, all_tiles, segments, across);) {
+        ++across;
       }
+      if (segments == 1) break;
+      segments = ceil_divide(segments, 2);
     }
   }
   return best;
@@ -132,22 +158,25 @@ GradientPlan plan_gradient(const Gpu& gpu, const FfnShape& shape, int64_t rows, 
   GradientPlan best{};
   double best_seconds = -1;
   const int64_t mean_tokens = std::max<int64_t>(1, shape.N() / G);
-  for (const Tile tile : tiles_of(gpu.kernels)) {
-    const int64_t M = tile_rows(tile), width = tile_columns(tile);
-    for (int64_t across = 1; across <= ceil_divide(columns, width); across *= 2) {
-      const int64_t slab_columns = std::min(across * width, columns);
-      for (int64_t down = 1; down <= ceil_divide(rows, M); ++down) {
-        const int64_t slab_rows = std::min(down * M, rows);
-        const auto slabs =
-            static_cast<double>(ceil_divide(columns, slab_columns) * ceil_divide(rows, slab_rows));
-        const double seconds =
-            slabs * (cost.product(static_cast<double>(G * across * down), tile,
-                                  round_up(mean_tokens, kDepth)) +
-                     cost.slab(static_cast<double>(G * rows * columns) * 2 / slabs));
-        if (best_seconds >= 0 && seconds >= best_seconds) continue;
-        best_seconds = seconds;
-        best = {tile, slab_rows, slab_columns};
-      }
+  const auto consider = [&](Tile tile, int64_t down, int64_t across) {
+    const GradientPlan plan{tile, std::min(down * tile_rows(tile), rows),
+                            std::min(across * tile_columns(tile), columns)};
+    const int64_t bytes = G * plan.rows * plan.columns * 2;
+    if (bytes > kMostSlabBytes && (down > 1 || across > 1)) return false;
+    const auto slabs =
+        static_cast<double>(ceil_divide(columns, plan.columns) * ceil_divide(rows, plan.rows));
+    const double seconds = slabs * (cost.product(static_cast<double>(G * across * down), tile,
+                                                 round_up(mean_tokens, kDepth)) +
+                                    cost.slab(bytes));
+    if (best_seconds >= 0 && seconds >= best_seconds) return true;
+    best_seconds = seconds;
+    best = plan;
+    return true;
+  };
+  for (const Tile tile : tiles_of(gpu)) {
+    const int64_t most_down = ceil_divide(rows, tile_rows(tile));
+    for (int64_t across = 1; across <= ceil_divide(columns, tile_columns(tile)); across *= 2) {
+      for (int64_t down = 1; down <= most_down && consider(tile, down, across);) ++down;
     }
   }
   return best;
@@ -195,14 +224,19 @@ std::vector<TokenTile> whole_segments(const std::vector<int64_t>& offsets) {
   return segments;
 }
 
-int product_blocks(const Gpu& gpu, Tile tile, int64_t num_tiles) {
-  return static_cast<int>(
-      std::min<int64_t>(num_tiles, static_cast<int64_t>(gpu.num_sms) * blocks_per_sm(tile)));
+int blocks_per_sm(const Gpu& gpu, Tile tile) {
+  const int promised = with_shape(tile, [](auto shape) { return decltype(shape)::kBlocksPerSm; });
+  return blocks_that_fit(gpu, promised, shared_bytes(tile));
 }
 
-int stream_blocks(const Gpu& gpu, int64_t items, int threads) {
-  constexpr int kResidentThreads = 512;  // registers allow no more
-  const int64_t most = static_cast<int64_t>(gpu.num_sms) * (kResidentThreads / threads);
+int product_blocks(const Gpu& gpu, Tile tile, int64_t num_tiles) {
+  return static_cast<int>(
+      std::min<int64_t>(num_tiles, static_cast<int64_t>(gpu.num_sms) * blocks_per_sm(gpu, tile)));
+}
+
+int stream_blocks(const Gpu& gpu, int64_t items, int threads, int blocks_per_sm, int64_t shared) {
+  const int64_t most =
+      static_cast<int64_t>(gpu.num_sms) * blocks_that_fit(gpu, blocks_per_sm, shared);
   return static_cast<int>(std::clamp<int64_t>(ceil_divide(items, threads / 32), 1, most));
 }
 

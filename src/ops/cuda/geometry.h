@@ -10,9 +10,6 @@
 /// N tokens, D model, F feed-forward width, E experts, G segments, T tokens a segment.
 namespace lorikeet::ops::cuda {
 
-/// The shapes of tile that plans may choose from.
-const std::vector<Tile>& tiles_of(KernelSet kernels);
-
 /// A GPU as far as cutting depends on it. Rates a second: the maker's for dense bf16 and memory;
 /// for L2 about what is said to be had, for B200 a guess.
 struct Gpu {
@@ -21,14 +18,26 @@ struct Gpu {
   int num_sms;
   int64_t l2_bytes;
   double tensor_flops, hbm_rate, l2_rate;
+  int64_t block_shared_bytes = 163 << 10;  ///< shared memory that a block may ask for
+  int64_t sm_shared_bytes = 164 << 10;     ///< of a multiprocessor
   KernelSet kernels = KernelSet::mma;
 };
 
 /// The one table: A100 SXM 80 GB, H100 SXM, B200.
 const std::vector<Gpu>& known_gpus();
-/// The row of the newest architecture not above `architecture` (at least 80), with the number of
-/// SMs and the L2 of the GPU at hand.
-Gpu gpu_of(int architecture, int num_sms, int64_t l2_bytes);
+/// What of a GPU differs within an architecture, and between those that share a row.
+struct GpuSizes {
+  int num_sms;
+  int64_t l2_bytes, block_shared_bytes, sm_shared_bytes;
+};
+/// The row of the newest architecture not above `architecture`, with the sizes of the GPU at hand;
+/// below 80 the first one, without kernels.
+Gpu gpu_of(int architecture, const GpuSizes& sizes);
+
+/// The shapes of tile that plans may choose from: those of its kernels that fit in a block.
+std::vector<Tile> tiles_of(const Gpu& gpu);
+/// Of a slab, what counts as staying in L2: all of one up to this size, nothing of a larger one.
+int64_t slab_bytes_in_l2(const Gpu& gpu);
 
 struct FfnShape {
   int64_t D, F, E;
@@ -38,13 +47,13 @@ struct FfnShape {
   int64_t N() const { return offsets.back(); }
 };
 
-/// Whether the kernels take such a layer: D and F multiples of 8, 1 to 64 experts, at least a
-/// token, and few enough segments that combine's coefficients fit in shared memory. Others go
-/// through the reference.
-bool is_supported(int64_t D, int64_t F, int64_t E, int64_t G);
+/// Whether the kernels take such a layer: a GPU that they run on, D and F multiples of 8, 1 to 64
+/// experts, and few enough segments that combine's coefficients fit in a block's shared memory.
+/// Others go through batched products (batched.h).
+bool is_supported(const Gpu& gpu, int64_t D, int64_t F, int64_t E, int64_t G);
 
 /// A product over slabs of merged weights: how many segments and how many of the result's columns a
-/// slab holds.
+/// slab holds. A slab that doesn't fit in L2 is chosen where it costs less (docs/gpu_kernels.md).
 struct SlabPlan {
   Tile tile;
   int64_t segments, columns;
@@ -82,10 +91,14 @@ std::vector<TokenTile> token_tiles(const std::vector<int64_t>& offsets, Tile til
 /// One tile a segment, empty ones too.
 std::vector<TokenTile> whole_segments(const std::vector<int64_t>& offsets);
 
-/// Blocks of a persistent launch over so many tiles, and of the kernels that stream `items` of a
-/// warp each.
+/// Blocks of a persistent launch: no more than a GPU holds at once.
 int product_blocks(const Gpu& gpu, Tile tile, int64_t num_tiles);
-int stream_blocks(const Gpu& gpu, int64_t items, int threads);
+/// The same of a kernel that streams `items` of a warp each.
+/// @param blocks_per_sm  that its registers are limited for
+int stream_blocks(const Gpu& gpu, int64_t items, int threads, int blocks_per_sm,
+                  int64_t shared_bytes);
+/// Blocks of a product that a multiprocessor holds.
+int blocks_per_sm(const Gpu& gpu, Tile tile);
 
 int tile_rows(Tile tile);
 int tile_columns(Tile tile);

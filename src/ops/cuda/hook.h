@@ -9,8 +9,8 @@
 namespace lorikeet::ops::cuda {
 
 /// What liblorikeet_cuda.so brings when it is opened. liblorikeet_ops.so, which registers the
-/// operator, is linked without CUDA and calls it through here; without it CUDA tensors take the
-/// reference.
+/// operator, is linked without CUDA and calls it through here; without it CUDA tensors take batched
+/// products (batched.h).
 ///
 /// Arguments are checked: on one CUDA device, x bf16, is_supported().
 struct MergedFfn {

@@ -125,6 +125,8 @@ std::unique_ptr<Launcher> make_launcher(KernelSet kernels, void* stream) {
   switch (kernels) {
     case KernelSet::mma:
       return std::make_unique<MmaLauncher>(stream);
+    case KernelSet::none:
+      break;
   }
   return nullptr;
 }

@@ -11,7 +11,8 @@ enum class Tile { tall, flat };  ///< tiles.h
 
 /// The kernels that an architecture runs: docs/gpu_kernels.md, "Another set of kernels".
 enum class KernelSet {
-  mma,  ///< mma, ldmatrix, cp.async: sm_80 and newer
+  none,  ///< batched products instead: before sm_80
+  mma,   ///< mma, ldmatrix, cp.async: sm_80 and newer
 };
 
 class Launcher {

@@ -107,7 +107,7 @@ LORIKEET_DEVICE void store_partials(const RoutingGradientArguments& arg, const f
 }
 
 template <bool kFloat, int kExperts8>
-LORIKEET_KERNEL(kStreamThreads, 1)
+LORIKEET_KERNEL(kStreamThreads, kStreamBlocksPerSm)
 routing_gradients(const RoutingGradientArguments arg) {
   constexpr int kWarps = kStreamThreads / 32;
   float* total = &device::shared_memory<float>();
@@ -128,7 +128,7 @@ routing_gradients(const RoutingGradientArguments arg) {
   }
 }
 
-LORIKEET_KERNEL(kStreamThreads, 1) sum_partials(const SumArguments arg) {
+LORIKEET_KERNEL(kStreamThreads, kStreamBlocksPerSm) sum_partials(const SumArguments arg) {
   for (int i = device::block() * kStreamThreads + device::thread(); i < arg.size;
        i += device::num_blocks() * kStreamThreads) {
     float sum = 0;

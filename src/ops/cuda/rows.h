@@ -24,11 +24,14 @@ struct RopeArguments {
   int inverse;  ///< turns back: the gradient
 };
 
+/// A target that does not count.
+inline constexpr int64_t kIgnoredTarget = -100;
+
 /// Of a chunk of logits, each row's cross-entropy and its gradient, (softmax - one-hot) scale.
 struct CrossEntropyArguments {
   const void* logits;      ///< [num_rows, V], V a multiple of 8
   void* gradients;         ///< the same, may be `logits`; null: not wanted
-  const int64_t* targets;  ///< [num_rows] below V; a negative one does not count
+  const int64_t* targets;  ///< [num_rows] below V, or kIgnoredTarget; of others all is NaN
   float* losses;           ///< [num_rows], nats; 0 where the target does not count
   int num_rows, vocabulary;
   float scale;  ///< of the gradients alone

@@ -21,9 +21,11 @@ using TallTile = TileShape<256, 128, 4, 2, 4, 1>;
 /// Wastes less of short segments.
 using FlatTile = TileShape<64, 128, 2, 2, 4, 3>;
 
-/// Threads of a block of routing_gradients and sum_partials, and of combine.
-inline constexpr int kStreamThreads = 256;
+/// Threads of a block of routing_gradients and sum_partials, and of combine; and how many blocks a
+/// multiprocessor is to hold, for which their registers are limited.
+inline constexpr int kStreamThreads = 256, kStreamBlocksPerSm = 1;
 inline constexpr int kCombineThreads = 128;
+constexpr int combine_blocks_per_sm(bool in_is_float) { return in_is_float ? 3 : 4; }
 /// Shared memory of `combine`: coefficient fragments, large and small parts.
 constexpr int coefficient_bytes(int num_outs, int num_ins) {
   return (num_outs + 15) / 16 * ((num_ins + 15) / 16) * 1024;

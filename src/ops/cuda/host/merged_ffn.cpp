@@ -27,8 +27,10 @@ struct Context {
   void* element(void* experts, int64_t index) const {
     return static_cast<char*>(experts) + index * (shape.experts_are_float ? 4 : 2);
   }
-  int combine_blocks(int64_t rows, int64_t columns) const {
-    return stream_blocks(gpu, rows * ((columns + 63) / 64), kCombineThreads);
+  int combine_blocks(const CombineArguments& arg, bool in_is_float) const {
+    return stream_blocks(gpu, int64_t{arg.num_rows} * ((arg.num_columns + 63) / 64),
+                         kCombineThreads, combine_blocks_per_sm(in_is_float),
+                         coefficient_bytes(arg.num_outs, arg.num_ins));
   }
 
   struct Rectangle {
@@ -39,21 +41,21 @@ struct Context {
   /// @param row_group 16 to leave every second eight rows to the other matrix
   void merge(const float* routing, const Experts& experts, const Rectangle& r, int64_t segments,
              bf16* slab, int64_t slab_segment_stride, int row_group) const {
-    launcher.merge({.coefficients = routing,
-                    .coefficient_stride_out = shape.E,
-                    .coefficient_stride_in = 1,
-                    .num_outs = static_cast<int>(segments),
-                    .num_ins = static_cast<int>(shape.E),
-                    .num_rows = static_cast<int>(r.num_rows),
-                    .num_columns = static_cast<int>(r.num_columns),
-                    .in = element(experts.data, r.row * experts.columns + r.column),
-                    .in_matrix_stride = experts.rows * experts.columns,
-                    .in_row_stride = experts.columns,
-                    .out = slab,
-                    .out_matrix_stride = slab_segment_stride,
-                    .out_row_stride = r.num_columns,
-                    .out_row_group = row_group},
-                   shape.experts_are_float, combine_blocks(r.num_rows, r.num_columns));
+    const CombineArguments arg{.coefficients = routing,
+                               .coefficient_stride_out = shape.E,
+                               .coefficient_stride_in = 1,
+                               .num_outs = static_cast<int>(segments),
+                               .num_ins = static_cast<int>(shape.E),
+                               .num_rows = static_cast<int>(r.num_rows),
+                               .num_columns = static_cast<int>(r.num_columns),
+                               .in = element(experts.data, r.row * experts.columns + r.column),
+                               .in_matrix_stride = experts.rows * experts.columns,
+                               .in_row_stride = experts.columns,
+                               .out = slab,
+                               .out_matrix_stride = slab_segment_stride,
+                               .out_row_stride = r.num_columns,
+                               .out_row_group = row_group};
+    launcher.merge(arg, shape.experts_are_float, combine_blocks(arg, shape.experts_are_float));
   }
 
   /// What a product reads: rows of `left`, and a slab with its merged matrices.
@@ -207,21 +209,22 @@ void run_expert_gradients(const Context& c, const GradientPlan& plan, int routin
                                    plan.tile, product_blocks(c.gpu, plan.tile, tiles));
       const int64_t at = row * experts.columns + column, size = experts.rows * experts.columns;
       if (gradient != nullptr) {
-        c.launcher.expert_gradients({.coefficients = in.routing,
-                                     .coefficient_stride_out = 1,
-                                     .coefficient_stride_in = shape.E,
-                                     .num_outs = static_cast<int>(shape.E),
-                                     .num_ins = G,
-                                     .num_rows = static_cast<int>(rows),
-                                     .num_columns = static_cast<int>(columns),
-                                     .in = out.slab,
-                                     .in_matrix_stride = rows * columns,
-                                     .in_row_stride = columns,
-                                     .out = c.element(gradient, at),
-                                     .out_matrix_stride = size,
-                                     .out_row_stride = experts.columns,
-                                     .out_row_group = 8},
-                                    shape.experts_are_float, c.combine_blocks(rows, columns));
+        const CombineArguments arg{.coefficients = in.routing,
+                                   .coefficient_stride_out = 1,
+                                   .coefficient_stride_in = shape.E,
+                                   .num_outs = static_cast<int>(shape.E),
+                                   .num_ins = G,
+                                   .num_rows = static_cast<int>(rows),
+                                   .num_columns = static_cast<int>(columns),
+                                   .in = out.slab,
+                                   .in_matrix_stride = rows * columns,
+                                   .in_row_stride = columns,
+                                   .out = c.element(gradient, at),
+                                   .out_matrix_stride = size,
+                                   .out_row_stride = experts.columns,
+                                   .out_row_group = 8};
+        c.launcher.expert_gradients(arg, shape.experts_are_float,
+                                    c.combine_blocks(arg, /*in_is_float=*/false));
       }
       if (out.drouting != nullptr) {
         c.launcher.routing_gradients({.slab = out.slab,
@@ -280,11 +283,12 @@ void backward(Launcher& launcher, const Gpu& gpu, const FfnShape& shape, const B
   experts(plan.down, {out.dy, D, out.h, F}, {in.down, D, F}, out.ddown);
   if (out.drouting == nullptr) return;
   const int64_t size = shape.G() * shape.E;
-  launcher.sum_partials({.partials = out.partials,
-                         .num_partials = plan.routing_blocks,
-                         .size = static_cast<int>(size),
-                         .out = out.drouting},
-                        stream_blocks(gpu, (size + 31) / 32, kStreamThreads));
+  launcher.sum_partials(
+      {.partials = out.partials,
+       .num_partials = plan.routing_blocks,
+       .size = static_cast<int>(size),
+       .out = out.drouting},
+      stream_blocks(gpu, (size + 31) / 32, kStreamThreads, kStreamBlocksPerSm, 0));
 }
 
 }  // namespace lorikeet::ops::cuda

@@ -20,17 +20,29 @@ namespace {
 
 using at::Tensor;
 
-}  // namespace
-
-Gpu current_gpu() {
-  const auto attribute = [](cudaDeviceAttr which) {
+Gpu ask_device(int device) {
+  const auto attribute = [&](cudaDeviceAttr which) {
     int value = 0;
-    C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, c10::cuda::current_device()));
+    C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
     return value;
   };
   return gpu_of(attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
                     attribute(cudaDevAttrComputeCapabilityMinor),
-                attribute(cudaDevAttrMultiProcessorCount), attribute(cudaDevAttrL2CacheSize));
+                {.num_sms = attribute(cudaDevAttrMultiProcessorCount),
+                 .l2_bytes = attribute(cudaDevAttrL2CacheSize),
+                 .block_shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+                 .sm_shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)});
+}
+
+}  // namespace
+
+Gpu current_gpu() {
+  thread_local int asked = -1;
+  thread_local Gpu gpu;
+  const int device = c10::cuda::current_device();
+  if (device != asked) gpu = ask_device(device);
+  asked = device;
+  return gpu;
 }
 
 namespace {
@@ -134,6 +146,8 @@ std::array<Tensor, 5> backward_on_device(const Tensor& dy, const Tensor& x, at::
 }
 
 const bool joined = [] {
+  // cuBLAS would otherwise be free to add the parts of a bf16 product in bf16.
+  at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);
   set_merged_ffn({current_gpu, forward_on_device, backward_on_device});
   return true;
 }();

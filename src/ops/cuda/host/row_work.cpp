@@ -12,8 +12,8 @@ LaunchWork count_rope(const RopeArguments& arg, bool is_float, int blocks) {
   const int64_t table_row = 2 * int64_t{arg.half} * 4;
   launch.work.global_read_bytes = bytes + rows * table_row;
   launch.work.global_written_bytes = bytes;
-  launch.work.touched_bytes = (arg.queries.out == arg.queries.x ? 1 : 2) * bytes +
-                              std::min(arg.num_tokens, arg.table_rows) * table_row;
+  launch.work.touched_read_bytes = bytes + std::min(arg.num_tokens, arg.table_rows) * table_row;
+  launch.work.touched_written_bytes = bytes;
   return launch;
 }
 
@@ -21,13 +21,14 @@ LaunchWork count_cross_entropy(const CrossEntropyArguments& arg, bool is_float, 
                                int64_t counting) {
   LaunchWork launch{"cross_entropy", {}, blocks, 0};
   const int64_t row = int64_t{arg.vocabulary} * (is_float ? 4 : 2), rows = arg.num_rows;
-  const bool has_gradients = arg.gradients != nullptr, is_in_place = arg.gradients == arg.logits;
+  const bool has_gradients = arg.gradients != nullptr;
   const int64_t written = has_gradients ? rows * row : 0;
   // Every thread reads the target; one of them the target's logit.
   launch.work.global_read_bytes =
-      rows * kRowThreads * 4 + counting * ((has_gradients ? 2 : 1) * row + 4);
+      rows * kRowThreads * 8 + counting * ((has_gradients ? 2 : 1) * row + 4);
   launch.work.global_written_bytes = written + rows * 4;
-  launch.work.touched_bytes = rows * 8 + written + (is_in_place ? 0 : counting * row);
+  launch.work.touched_read_bytes = rows * 8 + counting * row;
+  launch.work.touched_written_bytes = launch.work.global_written_bytes;
   return launch;
 }
 

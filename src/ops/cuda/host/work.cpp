@@ -51,8 +51,9 @@ LaunchWork count_product(const char* name, const ProductArguments& arg, int bloc
   work.global_read_bytes += results * epilogue.read_bytes;
   work.global_written_bytes += results * epilogue.written_bytes;
   work.slab_bytes = static_cast<int64_t>(segments.size()) * arg.columns * arg.depth * 2;
-  work.touched_bytes = arg.num_tiles * kTileBytes + tokens * arg.depth * 2 + work.slab_bytes +
-                       results * (epilogue.read_bytes + epilogue.written_bytes);
+  work.touched_read_bytes = arg.num_tiles * kTileBytes + tokens * arg.depth * 2 + work.slab_bytes +
+                            results * epilogue.read_bytes;
+  work.touched_written_bytes = results * epilogue.written_bytes;
   return launch;
 }
 
@@ -79,9 +80,8 @@ LaunchWork count_gradients(const SegmentGradientArguments& arg, int blocks) {
     }
   }
   work.slab_bytes = static_cast<int64_t>(arg.num_segments) * arg.rows * arg.columns * 2;
-  work.global_written_bytes = work.slab_bytes;
-  work.touched_bytes =
-      arg.num_segments * kTileBytes + tokens * (arg.rows + arg.columns) * 2 + work.slab_bytes;
+  work.global_written_bytes = work.touched_written_bytes = work.slab_bytes;
+  work.touched_read_bytes = arg.num_segments * kTileBytes + tokens * (arg.rows + arg.columns) * 2;
   return launch;
 }
 
@@ -98,7 +98,8 @@ LaunchWork count_combine(const char* name, const CombineArguments& arg, bool in_
   work.global_written_bytes = out_bytes;
   work.tensor_flops = arg.num_rows * ceil_divide(arg.num_columns, 64) * out16 * in16 * 8 *
                       (in_is_float ? 3 : 2) * kMmaFlops;
-  work.touched_bytes = in_bytes + out_bytes + coefficients;
+  work.touched_read_bytes = in_bytes + coefficients;
+  work.touched_written_bytes = out_bytes;
   return launch;
 }
 
@@ -155,7 +156,8 @@ void WorkCounter::routing_gradients(const RoutingGradientArguments& arg, bool ex
   work.global_written_bytes = partial_bytes;
   work.tensor_flops = rounds * arg.rows * ceil_divide(arg.columns, 32) * experts8 *
                       (kRoutingSegments / 16) * 2 * kMmaFlops;
-  work.touched_bytes = slab_bytes + expert_bytes + partial_bytes;
+  work.touched_read_bytes = slab_bytes + expert_bytes + (arg.is_first != 0 ? 0 : partial_bytes);
+  work.touched_written_bytes = partial_bytes;
   work.slab_bytes = slab_bytes;
   launches.push_back(launch);
 }
@@ -165,7 +167,8 @@ void WorkCounter::sum_partials(const SumArguments& arg, int blocks) {
   LaunchWork launch{"sum_partials", {}, blocks, 0};
   launch.work.global_read_bytes = arg.num_partials * bytes;
   launch.work.global_written_bytes = bytes;
-  launch.work.touched_bytes = (arg.num_partials + 1) * bytes;
+  launch.work.touched_read_bytes = arg.num_partials * bytes;
+  launch.work.touched_written_bytes = bytes;
   launches.push_back(launch);
 }
 

@@ -14,8 +14,9 @@ struct Work {
   int64_t global_read_bytes = 0, global_written_bytes = 0;  ///< asked of L1 and L2 by threads
   int64_t shared_copied_bytes = 0, shared_matrix_bytes = 0;
   int64_t tensor_flops = 0;
-  int64_t touched_bytes = 0;  ///< of global memory, each byte once
-  int64_t slab_bytes = 0;     ///< of these, in the slab, which is meant to stay in L2
+  /// Of global memory, each byte that is read once, and each that is written once.
+  int64_t touched_read_bytes = 0, touched_written_bytes = 0;
+  int64_t slab_bytes = 0;  ///< of these, in the slab, which is meant to stay in L2
 };
 
 struct LaunchWork {

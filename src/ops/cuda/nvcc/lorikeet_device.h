@@ -3,8 +3,10 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "src/ops/cuda/types.h"
 
@@ -122,16 +124,26 @@ inline void check_cuda(cudaError_t error, const char* what) {
                            cudaGetErrorString(error));
 }
 
+/// Lets a kernel have more shared memory than every kernel may. A call a launch is dear: what this
+/// thread has allowed on its device is kept.
+inline void allow_shared(const char* name, const void* kernel, int bytes) {
+  constexpr int kAlwaysAllowed = 48 << 10;
+  if (bytes <= kAlwaysAllowed) return;
+  thread_local std::map<std::pair<int, const void*>, int> allowed;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), name);
+  int& most = allowed[{device, kernel}];
+  if (bytes <= most) return;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+             name);
+  most = bytes;
+}
+
 /// Puts a kernel on a stream. @param name for messages and for the emulator's counts
 template <class Arguments>
 void launch(const char* name, void (*kernel)(Arguments), const ops::cuda::LaunchShape& shape,
             Stream stream, const Arguments& arguments) {
-  constexpr int kAlwaysAllowed = 48 << 10;
-  if (shape.shared_bytes > kAlwaysAllowed) {
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    shape.shared_bytes),
-               name);
-  }
+  allow_shared(name, reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   void* pointers[] = {const_cast<Arguments*>(&arguments)};
   check_cuda(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(shape.blocks),
                               dim3(shape.threads), pointers, shape.shared_bytes, stream),
