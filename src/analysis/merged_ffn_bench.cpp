@@ -12,9 +12,11 @@
 
 #include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/core/error.h"
+#include "lorikeet/ops/linear.h"
 #include "lorikeet/ops/merged_ffn.h"
 #include "lorikeet/ops/micro_kernel.h"
 #include "lorikeet/ops/workspace.h"
+#include "lorikeet/train/device.h"
 
 namespace lorikeet {
 
@@ -43,7 +45,8 @@ class Candidate {
             const torch::Device& device)
       : timing{shape, form, E, kNever, kNever, 0, 0},
         is_reference_(form == "reference"),
-        is_batched_(form == "batched") {
+        is_batched_(form == "batched"),
+        is_library_(form == "dense" && device.is_cuda()) {
     const int64_t N = shape.tokens, D = shape.hidden_size, F = shape.ffn_size;
     const int64_t T = form == "dense" ? N : shape.segment_length;
     for (int64_t row = 0; row < N; row += T) offsets_.push_back(row);
@@ -72,36 +75,50 @@ class Candidate {
     timing.ms =
         std::min(timing.ms, milliseconds(dy_ND_.device(), [&] { apply().backward(dy_ND_); }));
     for (Tensor& input : inputs_) input.mutable_grad() = Tensor();
-    if (is_reference_) return;
+    if (is_reference_ || is_library_) return;
     timing.workspace_bytes =
         std::max({timing.workspace_bytes, ops::tiled_workspace_bytes(/*backward=*/false),
                   ops::tiled_workspace_bytes(/*backward=*/true)});
   }
 
+  /// Whether kernels of ours take it on a GPU; without them merged is the same as batched.
+  bool has_kernels() const { return ops::has_merged_ffn_kernels(inputs_[0], offsets_, inputs_[2]); }
+
   MergedFfnTiming timing;
 
  private:
   Tensor apply() const {
+    if (is_library_) return apply_dense();
     return ops::merged_ffn(inputs_[0], offsets_, inputs_[1], inputs_[2], inputs_[3], inputs_[4],
                            is_reference_);
   }
-  bool is_reference_, is_batched_;
+  /// As a dense model's layer is on a GPU.
+  Tensor apply_dense() const {
+    const auto product = [&](const Tensor& x, size_t i) {
+      return ops::linear(x, inputs_[i].squeeze(0));
+    };
+    return product(torch::silu(product(inputs_[0], 2)) * product(inputs_[0], 3), 4);
+  }
+
+  bool is_reference_, is_batched_, is_library_;
   std::vector<int64_t> offsets_;
   Tensor dy_ND_;
   std::vector<Tensor> inputs_;  // x, routing, gate, up, down
 };
 
-/// The micro-kernel alone, as a form: the time it would take for a dense layer's FLOPs.
+/// What the device can do, as a form: the time it would take for a dense layer's FLOPs.
 class Peak {
  public:
-  Peak(const MergedFfnShape& shape, double flops)
+  Peak(const MergedFfnShape& shape, double flops, const torch::Device& device)
       : timing{shape, "peak", 1, kNever, kNever, 0, 0},
         flops_(flops),
+        device_(device),
         dtype_(shape.dtype == "fp32" ? torch::kFloat : torch::kBFloat16) {}
 
   void measure() {
     constexpr int64_t kRepetitions = 1000;  // some 30 ms
-    const double rate = ops::measure_micro_kernel(dtype_, kRepetitions);
+    const double rate = device_.is_cuda() ? measure_peak_flops(device_, dtype_)
+                                          : ops::measure_micro_kernel(dtype_, kRepetitions);
     if (rate == 0) return;
     timing.ms = std::min(timing.ms, 1e3 * flops_ / rate);
     timing.forward_ms = timing.ms / 3;  // 6 of 18 N D F
@@ -112,6 +129,7 @@ class Peak {
 
  private:
   double flops_;
+  torch::Device device_;
   torch::ScalarType dtype_;
 };
 
@@ -150,15 +168,16 @@ std::vector<MergedFfnTiming> run(const MergedFfnBench& bench) {
     candidates.emplace_back(shape, "dense", 1, device);
     for (const int64_t E : bench.experts) {
       candidates.emplace_back(shape, "merged", E, device);
+      if (device.is_cuda() && !candidates.back().has_kernels()) candidates.pop_back();
       if (device.is_cuda()) candidates.emplace_back(shape, "batched", E, device);
       if (bench.with_reference) candidates.emplace_back(shape, "reference", E, device);
     }
     // The first round, which also compiles micro-kernels, doesn't lose against later ones: best of.
     const double flops = 18.0 * static_cast<double>(shape.tokens * shape.hidden_size) *
                          static_cast<double>(shape.ffn_size);
-    Peak peak(shape, flops);
+    Peak peak(shape, flops, device);
     for (int64_t i = 0; i <= bench.repetitions; ++i) {
-      if (device.is_cpu()) peak.measure();
+      peak.measure();
       for (Candidate& candidate : candidates) candidate.measure();
     }
     const auto add = [&](MergedFfnTiming timing) {

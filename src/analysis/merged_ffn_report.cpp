@@ -9,8 +9,7 @@ namespace lorikeet {
 
 namespace {
 
-/// Forms whose working memory is counted.
-bool is_counted(const MergedFfnTiming& t) { return t.form == "dense" || t.form == "merged"; }
+bool is_counted(const MergedFfnTiming& t) { return t.workspace_bytes > 0; }
 
 }  // namespace
 

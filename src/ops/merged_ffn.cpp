@@ -229,6 +229,10 @@ Tensor merged_ffn(const Tensor& x, at::IntArrayRef offsets, const Tensor& routin
   return op.call(x, offsets, routing, gate, up, down, reference);
 }
 
+bool has_merged_ffn_kernels(const Tensor& x, at::IntArrayRef offsets, const Tensor& gate) {
+  return x.is_cuda() && cuda_way(x, offsets, gate) == CudaWay::kernels;
+}
+
 WithBatchedProducts::WithBatchedProducts() { kernels_are_off = true; }
 WithBatchedProducts::~WithBatchedProducts() { kernels_are_off = false; }
 

@@ -14,14 +14,16 @@ struct MergedFfnShape {
 /// One way of computing it.
 struct MergedFfnTiming {
   MergedFfnShape shape;
-  /// peak (the micro-kernel alone, for a dense layer's FLOPs), dense (ours with one expert and one
-  /// segment), merged (ours), batched (LibTorch's batched products, on CUDA), reference (ATen)
+  /// peak (the micro-kernel alone, on CUDA a large product, for a dense layer's FLOPs), dense (ours
+  /// with one expert and one segment, on CUDA LibTorch's products, as dense models have them
+  /// there), merged (ours; on CUDA where a kernel takes it), batched (LibTorch's batched products,
+  /// on CUDA), reference (ATen)
   std::string form;
   int64_t num_experts;
   double forward_ms, ms;        ///< best of the repetitions; ms: forward and backward
   double gflops;                ///< of a dense layer, 18 N D F, over ms
   double over_dense;            ///< ms over dense's
-  int64_t workspace_bytes = 0;  ///< of dense and merged; the others are not counted
+  int64_t workspace_bytes = 0;  ///< of operators of ours; 0: not counted
 };
 
 struct MergedFfnBench {

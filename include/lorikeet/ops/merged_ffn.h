@@ -28,6 +28,9 @@ at::Tensor merged_ffn(const at::Tensor& x, at::IntArrayRef offsets, const at::Te
                       const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down,
                       bool reference = false);
 
+/// Whether x is on a GPU and our kernels take it there, rather than batched products.
+bool has_merged_ffn_kernels(const at::Tensor& x, at::IntArrayRef offsets, const at::Tensor& gate);
+
 /// While one lives, CUDA tensors go through LibTorch's batched products even where our kernels
 /// would take them: for comparing the two. For the whole process; not nested.
 class WithBatchedProducts {
