@@ -12,6 +12,7 @@
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/version.h"
 #include "lorikeet/parallel/launch.h"
+#include "lorikeet/train/device.h"
 #include "lorikeet/train/trainer.h"
 #include "tools/commands.h"
 #include "tools/ranks.h"
@@ -77,6 +78,14 @@ void train(const RunConfig& config, TrainerOptions options) {
       folder);
 }
 
+/// `auto` is planned for the device that this machine would train on.
+void dry_run(RunConfig config) {
+  if (config.train.device == DeviceChoice::kAuto && !select_device(DeviceChoice::kAuto).is_cuda()) {
+    config.train.device = DeviceChoice::kCpu;
+  }
+  std::cout << to_text(plan_run(config), config);
+}
+
 }  // namespace
 
 void add_pretrain_command(CLI::App& app) {
@@ -101,7 +110,7 @@ void add_pretrain_command(CLI::App& app) {
     if (options->print_config) {
       std::cout << dump_run_config(config);
     } else if (options->dry_run) {
-      std::cout << to_text(plan_run(config), config);
+      dry_run(config);
     } else {
       train(config, options->trainer);
     }

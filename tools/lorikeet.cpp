@@ -1,9 +1,7 @@
 // The program: finds the sub-command, runs it, and turns whatever is thrown into an exit code.
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <cstdlib>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +12,12 @@
 #include "lorikeet/ops/processor_level.h"
 #include "tools/commands.h"
 #include "tools/report.h"
+
+// Read by jemalloc, which gives this process its memory: what is freed is kept for the next step.
+// Given back to the kernel it would be had again, zeroed, a millisecond later: a sixth of a step's
+// time went into page faults.
+extern "C" const char* malloc_conf;
+const char* malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
 
 namespace lorikeet {
 namespace {
@@ -72,15 +76,6 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error) {
                 fmt::format("`{} --help` lists what there is", path));
 }
 
-// Keeps freed memory for the next step. By default glibc gives every large block back to the kernel
-// at once and gets it again, zeroed, a millisecond later: a sixth of a training step's time went
-// into page faults.
-void keep_freed_memory() {
-  ::mallopt(M_MMAP_MAX, 0);
-  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  ::mallopt(M_TOP_PAD, 64 << 20);
-}
-
 // Before anything is computed or written.
 void check_processor_level() {
   const std::string problem = ops::processor_level_problem();
@@ -115,7 +110,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace lorikeet
 
-int main(int argc, char** argv) {
-  lorikeet::keep_freed_memory();
-  return lorikeet::run(argc, argv);
-}
+int main(int argc, char** argv) { return lorikeet::run(argc, argv); }

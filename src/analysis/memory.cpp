@@ -6,6 +6,7 @@
 
 #include "lorikeet/ops/cross_entropy.h"
 #include "lorikeet/ops/merged_ffn.h"
+#include "lorikeet/ops/processor_level.h"
 #include "lorikeet/ops/workspace.h"
 
 namespace lorikeet {
@@ -13,6 +14,8 @@ namespace lorikeet {
 namespace {
 
 constexpr int64_t kFloat = 4;
+/// As measured: what `lorikeet bench step` takes for a model of some thousand parameters.
+constexpr int64_t kProgram = 155'000'000;
 
 int64_t compute_bytes(const RunConfig& config) {
   return config.train.precision == Precision::kBf16 ? 2 : kFloat;
@@ -23,6 +26,11 @@ int64_t compute_bytes(const RunConfig& config) {
 bool is_tiled(const RunConfig& config) {
   return config.train.device == DeviceChoice::kCpu &&
          config.model.feed_forward.kernel == Kernel::kAuto;
+}
+
+/// Whether bf16 products read the fp32 masters, for want of bf16 instructions on this machine.
+bool multiplies_masters(const RunConfig& config) {
+  return is_tiled(config) && config.train.precision == Precision::kBf16 && ops::widens_bf16();
 }
 
 /// What the graph keeps for one token, by the parts that activation checkpointing can rebuild.
@@ -112,21 +120,30 @@ void add_tiled_workspace(const RunConfig& config, MemoryPlan& memory) {
   memory.expert_gradients = 3 * E * D * F * kFloat;
 }
 
-/// bf16 copies of attention's weights and the head's, and of a dense layer's that is not tiled;
-/// experts are merged from their masters.
+/// bf16 copies of attention's weights, and of a dense layer's that is not tiled; experts are merged
+/// from their masters, and so is what ops::linear multiplies by loops of its own.
 int64_t copy_bytes(const RunConfig& config, const ParameterCount& parameters) {
-  if (config.train.precision != Precision::kBf16) return 0;
-  const int64_t head = config.model.vocab_size * config.model.hidden_size;
-  return 2 * (parameters.attention + head + (is_tiled(config) ? 0 : parameters.feed_forward));
+  if (config.train.precision != Precision::kBf16 || multiplies_masters(config)) return 0;
+  return 2 * (parameters.attention + (is_tiled(config) ? 0 : parameters.feed_forward));
 }
 
 /// Logits and their gradient: of all tokens by the reference kernel, else of a chunk of them, in
-/// place where the loops of the CPU take them.
+/// place where the loops of the CPU take them; and the head's weight in bf16.
 int64_t logit_bytes(const RunConfig& config, int64_t tokens) {
   const int64_t V = config.model.vocab_size, bytes = compute_bytes(config);
   const bool is_reference = config.model.feed_forward.kernel == Kernel::kReference;
   const int64_t rows = is_reference ? tokens : std::min(tokens, ops::cross_entropy_chunk(V));
-  return rows * V * (is_tiled(config) ? bytes : 2 * kFloat + bytes);
+  if (multiplies_masters(config)) return rows * V * 2 * kFloat;  // as rows and as columns
+  const int64_t copy = bytes == kFloat ? 0 : bytes * V * config.model.hidden_size;
+  return rows * V * (is_tiled(config) ? bytes : 2 * kFloat + bytes) + copy;
+}
+
+/// Of the head's weight, summed in fp32, and of all hidden states; where our loops multiply, of a
+/// chunk's weight too. By the reference kernel the graph has them when the logits are gone.
+int64_t head_gradient_bytes(const RunConfig& config, int64_t tokens) {
+  if (config.model.feed_forward.kernel == Kernel::kReference) return 0;
+  const int64_t D = config.model.hidden_size, weight = kFloat * config.model.vocab_size * D;
+  return weight * (multiplies_masters(config) ? 2 : 1) + tokens * D * compute_bytes(config);
 }
 
 }  // namespace
@@ -140,13 +157,17 @@ MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters
   const int64_t tokens = config.train.micro_batch * config.model.context_length;
   const LayerActivations layer = activation_bytes_per_token(config);
   MemoryPlan memory;
+  memory.program = config.train.device == DeviceChoice::kCpu ? kProgram : 0;
   memory.parameters = held(total * kFloat, 3);
   memory.gradients = held(total * kFloat, 2);
   memory.optimizer = held(2 * total * kFloat, 1);
   memory.compute_copies = copy_bytes(config, parameters);
-  memory.activations = tokens * config.model.num_layers * layer.kept;
+  // The last norm's input and the hidden states that the loss is computed from.
+  memory.activations = tokens * (config.model.num_layers * layer.kept +
+                                 2 * compute_bytes(config) * config.model.hidden_size);
   memory.recomputed = tokens * layer.rebuilt;
   memory.logits = logit_bytes(config, tokens);
+  memory.head_gradients = head_gradient_bytes(config, tokens);
   if (is_tiled(config)) {
     add_tiled_workspace(config, memory);
   } else if (config.model.is_merged()) {

@@ -51,6 +51,27 @@ WirePlan plan_wire(const RunConfig& config, const RunPlan& plan) {
 
 }  // namespace
 
+std::vector<MemoryKind> by_kind(const MemoryPlan& m) {
+  std::vector<MemoryKind> kinds;
+  for (const MemoryKind& kind : {
+           MemoryKind{"program and libraries", m.program, "estimate"},
+           MemoryKind{"parameters", m.parameters, "fp32"},
+           MemoryKind{"gradients", m.gradients, "fp32"},
+           MemoryKind{"optimizer", m.optimizer, "two fp32 moments"},
+           MemoryKind{"bf16 copies", m.compute_copies, ""},
+           MemoryKind{"activations", m.activations, "estimate"},
+           MemoryKind{"logits", m.logits, "estimate, while the loss is computed"},
+           MemoryKind{"gradients of the head", m.head_gradients, "while the loss is computed"},
+           MemoryKind{"recomputed activations", m.recomputed, "estimate, of one layer"},
+           MemoryKind{"merged weights", m.merge_workspace, "working memory of one layer, at most"},
+           MemoryKind{"expert copies", m.expert_copies, "fp32, of one layer"},
+           MemoryKind{"expert gradients", m.expert_gradients, "fp32, of one layer"},
+       }) {
+    if (kind.bytes > 0) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
 RunPlan plan_run(const RunConfig& config) {
   RunPlan plan;
   plan.parameters = count_parameters(config.model);
@@ -86,30 +107,12 @@ std::string to_text(const RunPlan& plan, const RunConfig& config) {
   table.row("total", p.total());
   table.row("active a token", p.active());
 
-  table.section("memory of one rank");
-  table.row("parameters", gigabytes(plan.memory.parameters), "fp32");
-  table.row("gradients", gigabytes(plan.memory.gradients), "fp32");
-  table.row("optimizer", gigabytes(plan.memory.optimizer), "two fp32 moments");
-  if (plan.memory.compute_copies > 0) {
-    table.row("bf16 copies", gigabytes(plan.memory.compute_copies));
+  table.section(config.train.device == DeviceChoice::kCpu ? "memory of one rank on a CPU"
+                                                          : "memory of one rank on a GPU");
+  for (const MemoryKind& kind : by_kind(plan.memory)) {
+    table.row(kind.name, gigabytes(kind.bytes), kind.note);
   }
-  table.row("activations", gigabytes(plan.memory.activations), "estimate");
-  if (plan.memory.recomputed > 0) {
-    table.row("recomputed activations", gigabytes(plan.memory.recomputed),
-              "estimate, of one layer");
-  }
-  if (plan.memory.merge_workspace > 0) {
-    table.row("merged weights", gigabytes(plan.memory.merge_workspace),
-              config.train.device == DeviceChoice::kCpu
-                  ? "at most: working memory of one layer"
-                  : "and their gradients, of a few segments of one layer");
-    if (plan.memory.expert_copies > 0) {
-      table.row("expert copies", gigabytes(plan.memory.expert_copies), "fp32, of one layer");
-    }
-    table.row("expert gradients", gigabytes(plan.memory.expert_gradients), "fp32, of one layer");
-  }
-  table.row("logits", gigabytes(plan.memory.logits), "estimate");
-  table.row("total", gigabytes(plan.memory.total()));
+  table.row("total", gigabytes(plan.memory.total()), "while the loss is computed, or one layer");
 
   if (plan.ranks > 1) {
     table.section("what a rank sends in a step");

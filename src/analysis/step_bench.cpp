@@ -121,7 +121,9 @@ class Bench {
 
 }  // namespace
 
-StepTiming bench_step(const RunConfig& config, int64_t repetitions) {
+StepTiming bench_step(const RunConfig& given, int64_t repetitions) {
+  RunConfig config = given;
+  config.train.device = DeviceChoice::kCpu;
   Bench bench(config);
   StepTiming timing;
   timing.seconds = std::numeric_limits<double>::infinity();
@@ -135,6 +137,7 @@ StepTiming bench_step(const RunConfig& config, int64_t repetitions) {
   timing.tokens = bench.tokens();
   timing.parameters = bench.parameters();
   timing.peak_memory_bytes = peak_memory_bytes();
+  timing.planned_memory = plan_run(config).memory;
   timing.matrix_flops_per_second =
       training_flops_per_token(config.model) * timing.tokens_per_second();
   timing.peak_flops_per_second = micro_kernel_peak(config.train.precision);
@@ -144,15 +147,19 @@ StepTiming bench_step(const RunConfig& config, int64_t repetitions) {
 std::string to_text(const StepTiming& t) {
   std::string text = fmt::format(
       "{:.1f}M parameters, {} tokens a step: {:.3f} s, {:.0f} tokens/s, loss {:.4f}\n"
-      "peak memory {:.2f} GB; matrix FLOPs {:.0f} GFLOP/s",
+      "matrix FLOPs {:.0f} GFLOP/s",
       t.parameters / 1e6, t.tokens, t.seconds, t.tokens_per_second(), t.loss,
-      t.peak_memory_bytes / 1e9, t.matrix_flops_per_second / 1e9);
+      t.matrix_flops_per_second / 1e9);
   if (t.peak_flops_per_second > 0) {
     text += fmt::format(", {:.0f}% of the micro-kernel's {:.0f}",
                         100 * t.matrix_flops_per_second / t.peak_flops_per_second,
                         t.peak_flops_per_second / 1e9);
   }
-  text += '\n';
+  text += fmt::format("\npeak memory {:.2f} GB, planned {:.2f}\n", t.peak_memory_bytes / 1e9,
+                      t.planned_memory.total() / 1e9);
+  for (const MemoryKind& kind : by_kind(t.planned_memory)) {
+    text += fmt::format("  {:<24}{:>9.3f} GB\n", kind.name, kind.bytes / 1e9);
+  }
   for (const auto& [name, seconds] : t.phases) {
     text += fmt::format("  {:<24}{:>9.1f} ms {:>5.1f}%\n", name, 1e3 * seconds,
                         100 * seconds / t.seconds);
@@ -163,12 +170,14 @@ std::string to_text(const StepTiming& t) {
 std::string to_json(const StepTiming& t) {
   nlohmann::ordered_json row{{"tokens_per_second", t.tokens_per_second()},
                              {"peak_memory_bytes", t.peak_memory_bytes},
+                             {"planned_memory_bytes", t.planned_memory.total()},
                              {"matrix_flops_per_second", t.matrix_flops_per_second},
                              {"micro_kernel_flops_per_second", t.peak_flops_per_second},
                              {"seconds", t.seconds},
                              {"tokens", t.tokens},
                              {"parameters", t.parameters},
                              {"loss", t.loss}};
+  for (const MemoryKind& kind : by_kind(t.planned_memory)) row["memory"][kind.name] = kind.bytes;
   for (const auto& [name, seconds] : t.phases) row["phases"][name] = seconds;
   return row.dump() + '\n';
 }

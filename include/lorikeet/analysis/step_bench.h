@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorikeet/analysis/plan.h"
 #include "lorikeet/config/run_config.h"
 
 namespace lorikeet {
@@ -15,8 +16,9 @@ struct StepTiming {
   double loss = 0;     ///< of the last one
   int64_t parameters = 0;
   int64_t peak_memory_bytes = 0;  ///< of the process so far, as the system counts it
+  MemoryPlan planned_memory;      ///< of that configuration on a CPU
   double matrix_flops_per_second = 0;
-  double peak_flops_per_second = 0;  ///< of the micro-kernel; 0: not known
+  double peak_flops_per_second = 0;  ///< of the micro-kernel that the step uses
   /// Of the best step, in its order: "forward attention", ..., "clip", "optimizer"; seconds.
   std::vector<std::pair<std::string, double>> phases;
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }

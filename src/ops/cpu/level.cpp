@@ -108,4 +108,6 @@ std::string processor_level_problem() {
                              : "it may be " + std::string(cpu::kNames);
 }
 
+bool widens_bf16() { return cpu::beats_library(at::kBFloat16); }
+
 }  // namespace lorikeet::ops
