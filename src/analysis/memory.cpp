@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "lorikeet/model/sequence_layout.h"
 #include "lorikeet/ops/cross_entropy.h"
 #include "lorikeet/ops/merged_ffn.h"
 #include "lorikeet/ops/processor_level.h"
@@ -21,12 +22,16 @@ int64_t compute_bytes(const RunConfig& config) {
   return config.train.precision == Precision::kBf16 ? 2 : kFloat;
 }
 
-/// Whether feed-forward layers are computed by the CPU's tiled operator: where the plan is for a
-/// CPU by name. `auto` may be any device, and this machine need not be the one that trains.
-bool is_tiled(const RunConfig& config) {
-  return config.train.device == DeviceChoice::kCpu &&
-         config.model.feed_forward.kernel == Kernel::kAuto;
+/// How feed-forward layers and the loss are computed. The plan is for a CPU where the configuration
+/// says so by name: `auto` may be any device, and this machine need not be the one that trains.
+enum class Form { kReference, kTiled, kSlabs };
+
+Form form_of(const RunConfig& config) {
+  if (config.model.feed_forward.kernel == Kernel::kReference) return Form::kReference;
+  return config.train.device == DeviceChoice::kCpu ? Form::kTiled : Form::kSlabs;
 }
+
+bool is_tiled(const RunConfig& config) { return form_of(config) == Form::kTiled; }
 
 /// Whether bf16 products read the fp32 masters, for want of bf16 instructions on this machine.
 bool multiplies_masters(const RunConfig& config) {
@@ -42,18 +47,19 @@ struct LayerActivations {
 /// From the operators as they are written (src/model, src/ops): a norm keeps its input, by the
 /// reference kernel in fp32 and once more scaled; attention its input, q and k before a norm of
 /// theirs and after RoPE, v, its output and a number a head; a dense layer its input, gate, up,
-/// silu(gate) and their product; a merged one its input alone; either in its tiled form its input,
-/// gate and up. A part that is rebuilt keeps its input alone.
+/// silu(gate) and their product; a merged one its input and, but for the reference kernel, gate and
+/// up, and so does a dense one in tiles. A part that is rebuilt keeps its input alone.
 LayerActivations activation_bytes_per_token(const RunConfig& config) {
   const ModelConfig& model = config.model;
   const int64_t D = model.hidden_size, bytes = compute_bytes(config);
   const int64_t q = model.num_heads * model.head_size(), kv = model.kv_heads() * model.head_size();
-  const bool is_reference = model.feed_forward.kernel == Kernel::kReference;
+  const bool is_reference = form_of(config) == Form::kReference;
   const int64_t norm = is_reference ? 2 * D * kFloat : bytes * D, input = bytes * D;
   const int64_t unnormed = model.qk_norm != QkNorm::kNone ? bytes * (q + kv) : 0;
   const int64_t attention =
       norm + unnormed + bytes * (D + 2 * q + 2 * kv) + kFloat * model.num_heads;
-  const int64_t products = is_tiled(config) ? 2 : model.is_merged() ? 0 : 4;
+  const int64_t dense_products = is_tiled(config) ? 2 : 4;
+  const int64_t products = !model.is_merged() ? dense_products : is_reference ? 0 : 2;
   const int64_t feed_forward = norm + bytes * (D + products * model.ffn_size);
   switch (config.train.activation_checkpointing) {
     case ActivationCheckpointing::kNone:
@@ -68,23 +74,11 @@ LayerActivations activation_bytes_per_token(const RunConfig& config) {
   return {};
 }
 
-struct Segments {
-  int64_t per_context = 1;
-  int64_t longest = 0;  ///< tokens
-};
-
-/// As make_segment_layout cuts one context. Documents cut it further, into how many is not known.
-Segments segments_of(const ModelConfig& model) {
-  const int64_t L = model.context_length, T = std::min(model.feed_forward.segment_length, L);
-  switch (model.feed_forward.routing) {
-    case Routing::kCausalSegment:
-      return {(L + T - 1) / T, T};
-    case Routing::kPrefix:
-      return {L > T ? 2 : 1, std::max(T, L - T)};
-    case Routing::kSequence:
-      return {1, L};
-  }
-  return {};
+/// Of a micro-batch. Documents cut it further, into how many is not known.
+std::vector<int64_t> segment_offsets(const RunConfig& config) {
+  const ModelConfig& model = config.model;
+  return make_segment_layout(model.feed_forward, config.train.micro_batch, model.context_length, {})
+      .offsets;
 }
 
 /// The height of merged_ffn_backward_reference (src/ops).
@@ -93,19 +87,30 @@ void add_merge_workspace(const RunConfig& config, MemoryPlan& memory) {
   const int64_t F = model.ffn_size, E = model.feed_forward.num_experts;
   const int64_t expert = 3 * F * model.hidden_size, bytes = compute_bytes(config);
   const bool is_cast = bytes != kFloat;
-  const Segments segments = segments_of(model);
-  const int64_t G = config.train.micro_batch * segments.per_context;
+  const std::vector<int64_t> offsets = segment_offsets(config);
+  const auto G = static_cast<int64_t>(offsets.size()) - 1;
+  int64_t longest = 0;
+  for (int64_t g = 0; g < G; ++g) longest = std::max(longest, offsets[g + 1] - offsets[g]);
   const int64_t C = model.feed_forward.segment_scope == Scope::kDocument
                         ? ops::kSegmentsMergedAtOnce  // at most
                         : std::min(G, ops::kSegmentsMergedAtOnce);
   // Eight tensors in fp32 (gate, up, sigmoid, silu, the gradient of h, and three on the way to the
   // gradient of the gate) and two in the compute dtype.
-  const int64_t products = segments.longest * F * (8 * kFloat + 2 * bytes);
+  const int64_t products = longest * F * (8 * kFloat + 2 * bytes);
   const int64_t merged = C * expert * (bytes + kFloat) + products;
   // When the merged weights are gone the sums are cast to the experts' dtype.
   memory.merge_workspace = std::max(merged, is_cast ? E * expert * bytes : 0);
   memory.expert_copies = is_cast ? E * expert * kFloat : 0;
   memory.expert_gradients = E * expert * kFloat;
+}
+
+/// The slabs of the CUDA kernels, and what they keep of a layer meanwhile.
+void add_slab_workspace(const RunConfig& config, MemoryPlan& memory) {
+  const ModelConfig& model = config.model;
+  const int64_t D = model.hidden_size, F = model.ffn_size, E = model.feed_forward.num_experts;
+  memory.merge_workspace =
+      ops::slab_workspace_bytes(segment_offsets(config), D, F, E, compute_bytes(config), kFloat);
+  memory.expert_gradients = 3 * E * D * F * kFloat;
 }
 
 /// What the tiled operator's workspace stays below. Experts are merged from their fp32 masters.
@@ -128,20 +133,20 @@ int64_t copy_bytes(const RunConfig& config, const ParameterCount& parameters) {
 }
 
 /// Logits and their gradient: of all tokens by the reference kernel, else of a chunk of them, in
-/// place where the loops of the CPU take them; and the head's weight in bf16.
+/// place; and the head's weight in bf16.
 int64_t logit_bytes(const RunConfig& config, int64_t tokens) {
   const int64_t V = config.model.vocab_size, bytes = compute_bytes(config);
-  const bool is_reference = config.model.feed_forward.kernel == Kernel::kReference;
+  const bool is_reference = form_of(config) == Form::kReference;
   const int64_t rows = is_reference ? tokens : std::min(tokens, ops::cross_entropy_chunk(V));
   if (multiplies_masters(config)) return rows * V * 2 * kFloat;  // as rows and as columns
   const int64_t copy = bytes == kFloat ? 0 : bytes * V * config.model.hidden_size;
-  return rows * V * (is_tiled(config) ? bytes : 2 * kFloat + bytes) + copy;
+  return rows * V * (is_reference ? 2 * kFloat + bytes : bytes) + copy;
 }
 
 /// Of the head's weight, summed in fp32, and of all hidden states; where our loops multiply, of a
 /// chunk's weight too. By the reference kernel the graph has them when the logits are gone.
 int64_t head_gradient_bytes(const RunConfig& config, int64_t tokens) {
-  if (config.model.feed_forward.kernel == Kernel::kReference) return 0;
+  if (form_of(config) == Form::kReference) return 0;
   const int64_t D = config.model.hidden_size, weight = kFloat * config.model.vocab_size * D;
   return weight * (multiplies_masters(config) ? 2 : 1) + tokens * D * compute_bytes(config);
 }
@@ -171,7 +176,8 @@ MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters
   if (is_tiled(config)) {
     add_tiled_workspace(config, memory);
   } else if (config.model.is_merged()) {
-    add_merge_workspace(config, memory);
+    form_of(config) == Form::kSlabs ? add_slab_workspace(config, memory)
+                                    : add_merge_workspace(config, memory);
   }
   return memory;
 }

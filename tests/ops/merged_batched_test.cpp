@@ -4,6 +4,7 @@
 // N tokens, D model, F feed-forward width, E experts, G segments.
 #include <gtest/gtest.h>
 
+#include "lorikeet/ops/workspace.h"
 #include "src/ops/cuda/batched.h"
 #include "src/ops/merged_reference.h"
 #include "tests/ops/merged_testing.h"
@@ -117,6 +118,21 @@ TEST(BatchedMergedFfnSlabs, AreManyWithALittleL2) {
     return plan_forward(gpu, shape).gate_up.elements(64);
   };
   EXPECT_LT(segments(128 << 10), segments(int64_t{1} << 30));
+}
+
+TEST(BatchedMergedFfnWorkspace, IsThePlanAndASlabsColumnsOfDh) {
+  const Case c{{300, 300, 300, 300}, 256, 704, 8};
+  const Arguments a(c, types()[1]);
+  const auto& t = a.tensors;
+  const cuda::Gpu& gpu = cuda::known_gpus().front();
+  const auto [y, saved_a, saved_b] =
+      cuda::batched_forward(gpu, t[0], a.offsets, t[1], t[2], t[3], t[4], /*save=*/true);
+  cuda::batched_backward(gpu, a.dy, t[0], a.offsets, t[1], t[2], t[3], t[4], saved_a, saved_b,
+                         kAll);
+  const int64_t planned = slab_workspace_bytes(a.offsets, c.D, c.F, c.E, 4, 4);
+  const int64_t taken = tiled_workspace_bytes(/*backward=*/true);
+  EXPECT_GE(taken, 0.9 * planned);
+  EXPECT_LE(taken, planned + a.offsets.back() * c.F * 4);
 }
 
 TEST(BatchedMergedFfnBits, AreTheSameAgain) {

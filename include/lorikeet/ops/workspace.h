@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace lorikeet::ops {
 
@@ -13,5 +14,14 @@ int64_t tiled_workspace_bytes(bool backward);
 /// @param bytes of a number of the experts
 int64_t tiled_workspace_bound(int64_t tokens, int64_t D, int64_t F, int64_t E, int64_t bytes,
                               int64_t threads);
+
+/// What merged_ffn's CUDA kernels take on an A100, forward or backward, whichever is more: a slab
+/// of merged weights, h and its gradients. Batched products, where the kernels do not reach, take a
+/// slab's columns of dh beside it, and in bf16 the slab in fp32.
+/// @param offsets       [G+1] token numbers
+/// @param bytes         of a number of x
+/// @param expert_bytes  of one of the experts: 4 or as x
+int64_t slab_workspace_bytes(const std::vector<int64_t>& offsets, int64_t D, int64_t F, int64_t E,
+                             int64_t bytes, int64_t expert_bytes);
 
 }  // namespace lorikeet::ops
