@@ -9,6 +9,8 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "lorikeet/ops/to_device.h"
+
 namespace lorikeet {
 
 namespace {
@@ -88,7 +90,7 @@ SequenceLayout make_sequence_layout(const ModelConfig& config, int64_t batch, in
   layout.length = length;
   if (config.is_merged()) {
     layout.segments = make_segment_layout(config.feed_forward, batch, length, documents);
-    layout.sources_G = at::tensor(layout.segments.sources, at::kLong).to(device);
+    layout.sources_G = ops::to_device(at::tensor(layout.segments.sources, at::kLong), device);
   }
   const bool several = std::any_of(documents.begin(), documents.end(),
                                    [](const DocumentLengths& row) { return row.size() > 1; });
@@ -101,7 +103,7 @@ SequenceLayout make_sequence_layout(const ModelConfig& config, int64_t batch, in
   } else {
     positions.push_back(at::arange(length, at::kLong));
   }
-  layout.positions_L = at::cat(positions).to(device);
+  layout.positions_L = ops::to_device(at::cat(positions), device);
   layout.rope = ops::make_rope_table(layout.positions_L, config.head_size(), config.rope_theta);
   if (!layout.attends_whole_rows()) {  // [B*L, H/2] -> [B, L, H/2]: each row has its own
     for (at::Tensor* table : {&layout.rope.cos, &layout.rope.sin}) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "lorikeet/ops/to_device.h"
+
 namespace lorikeet {
 
 namespace {
@@ -37,7 +39,7 @@ TokenBatch make_batch(const std::vector<Sequence>& sequences, torch::Device devi
     batch.documents.emplace_back(sequence.document_lengths.begin(),
                                  sequence.document_lengths.end());
   }
-  if (device.is_cuda()) ids = ids.pin_memory().to(device, /*non_blocking=*/true);
+  ids = ops::to_device(ids, device);
   batch.inputs_BL = ids.narrow(1, 0, tokens - 1);
   batch.targets_BL = ids.narrow(1, 1, tokens - 1);
   return batch;
@@ -54,7 +56,7 @@ BatchLoss compute_loss(LanguageModel& model, const TokenBatch& batch) {
   loss.sum = losses.sum;
   loss.num_tokens = batch.num_tokens();
   loss.num_first_segment_tokens = mask.sum().item<int64_t>();
-  const torch::Tensor on_device = mask.to(losses.losses_N.device(), /*non_blocking=*/true);
+  const torch::Tensor on_device = ops::to_device(mask, losses.losses_N.device());
   loss.first_segment_sum = torch::where(on_device, losses.losses_N, 0).sum();
   loss.routing = std::move(output.routing);
   return loss;

@@ -134,7 +134,8 @@ std::vector<double> largest_expert_distances(const LanguageModelImpl& model) {
 std::vector<double> router_gradient_norms(const ShardedParameters& parameters, World& world) {
   const torch::NoGradGuard no_grad;
   const int64_t num_layers = parameters.num_units();  // at most
-  torch::Tensor squares = torch::zeros({num_layers}, torch::kDouble).to(world.device());
+  torch::Tensor squares =
+      torch::zeros({num_layers}, torch::TensorOptions(world.device()).dtype(torch::kDouble));
   torch::Tensor is_there = torch::zeros_like(squares);
   for (const ParameterPiece& piece : parameters.pieces()) {
     constexpr std::string_view kRouter = ".router.weight";

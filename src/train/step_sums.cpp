@@ -1,6 +1,7 @@
 // P ranks, K numbers a rank.
 #include "lorikeet/train/step_sums.h"
 
+#include "lorikeet/ops/to_device.h"
 #include "lorikeet/optim/clip.h"
 #include "lorikeet/train/agreement.h"
 
@@ -9,12 +10,12 @@ namespace lorikeet {
 namespace {
 
 enum Column : int64_t {
-  kLoss,
+  kLoss,  // from here on made by the device
   kFirstSegment,
-  kTokens,
-  kFirstSegmentTokens,
   kSquares,
   kSquaresLow,
+  kTokens,  // from here on by the host
+  kFirstSegmentTokens,
   kSeconds,
   kClock,
   kStop,
@@ -27,21 +28,20 @@ enum Column : int64_t {
 StepSums add_over_ranks(const StepShare& share, World& world) {
   const torch::NoGradGuard no_grad;
   const BatchLoss& loss = share.loss;
-  const auto on_cpu = torch::TensorOptions(torch::kDouble);
-  const torch::Tensor numbers = torch::tensor(
-      {static_cast<double>(loss.num_tokens), static_cast<double>(loss.num_first_segment_tokens)},
-      on_cpu);
-  const torch::Tensor requests =
-      torch::tensor({share.seconds, share.clock, share.wants_stop ? 1.0 : 0.0,
-                     share.wants_checkpoint ? 1.0 : 0.0},
-                    on_cpu);
   const auto device = world.device();
+  const torch::Tensor from_host =
+      torch::tensor({static_cast<double>(loss.num_tokens),
+                     static_cast<double>(loss.num_first_segment_tokens), share.seconds, share.clock,
+                     share.wants_stop ? 1.0 : 0.0, share.wants_checkpoint ? 1.0 : 0.0},
+                    torch::kDouble);
   const torch::Tensor mine =
       torch::cat({torch::stack({loss.sum, loss.first_segment_sum}).to(torch::kDouble),
-                  numbers.to(device), share.squares_2.to(device), requests.to(device)});
+                  ops::to_device(share.squares_2, device), ops::to_device(from_host, device)});
   torch::Tensor all_PK = torch::empty({world.size() * kColumns}, mine.options());
   world.mesh().world().all_gather(all_PK, mine, "step");
-  all_PK = all_PK.view({world.size(), kColumns}).cpu();
+  // The one time in a step that the host waits for the device: whether the step counts, its loss
+  // and norm, and what the ranks ask of each other decide what the host does next.
+  all_PK = all_PK.cpu().view({world.size(), kColumns});
 
   require_same_gradients(all_PK.slice(1, kSquares, kSquares + 2), world);
   StepSums sums;

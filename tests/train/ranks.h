@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <deque>
+#include <map>
 
 #include "tests/train/program.h"
 
@@ -49,7 +50,10 @@ class RanksProgram : public TrainProgram {
     const int port = free_port();
     std::deque<Child> ranks;
     for (int rank = 0; rank < layout.size(); ++rank) {
+      const auto folder = working_folders_.find(rank);
       std::vector<std::string> arguments = {"/usr/bin/env",
+                                            "-C",
+                                            folder == working_folders_.end() ? "." : folder->second,
                                             fmt::format("RANK={}", rank),
                                             fmt::format("LOCAL_RANK={}", rank),
                                             fmt::format("WORLD_SIZE={}", layout.size()),
@@ -77,16 +81,21 @@ class RanksProgram : public TrainProgram {
     }
     EXPECT_EQ(status(name).at("state"), "finished");
   }
-  /// SIGTERM to one rank after some step; all must leave a checkpoint and end with 75.
+  /// SIGTERM to one rank after some step; all must leave a checkpoint and end with 75 before a
+  /// cluster that wants its nodes back loses patience.
   void stop_ranks(const std::string& name, const Layout& layout, const Settings& settings,
                   int64_t step, int stopped_rank) {
     std::deque<Child> ranks = start_ranks(name, layout, settings);
     ASSERT_TRUE(ranks[0].wait_until([&] { return logged_step(name) >= step; }));
+    const auto asked = std::chrono::steady_clock::now();
     ranks[stopped_rank].send(SIGTERM);
     for (Child& rank : ranks) {
       const Ended ended = rank.wait();
       EXPECT_EQ(ended.code, 75) << ended.err;
     }
+    EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(30));
+    const std::string last = fmt::format("step_{:08}", logged_step(name));
+    EXPECT_EQ(checkpoints(name).back(), last) << "nothing is lost";
     EXPECT_EQ(status(name).at("state"), "preempted");
   }
 
@@ -115,6 +124,8 @@ class RanksProgram : public TrainProgram {
     for (size_t i = 0; i < one.size(); ++i)
       EXPECT_NEAR(one[i], other[i], bound) << "step " << i + 1;
   }
+
+  std::map<int, std::string> working_folders_;  ///< of ranks that don't start in the test's own
 };
 
 }  // namespace lorikeet::train_testing

@@ -1,8 +1,11 @@
 // Several ranks are one process: the same losses, the same weights, the same errors.
-#include "tests/train/ranks.h"
+#include <array>
 
+#include "lorikeet/config/load.h"
 #include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/data/validation_set.h"
+#include "lorikeet/train/trainer.h"
+#include "tests/train/layout_matrix.h"
 
 namespace lorikeet {
 namespace {
@@ -175,6 +178,58 @@ TEST_F(Ranks, RefuseARankWithAnotherConfiguration) {
   }
 }
 
+/// The same path, on a node whose copy is another one.
+TEST_F(Ranks, RefuseARankWithOtherData) {
+  using namespace data_testing;
+  for (const int rank : {0, 1}) {
+    working_folders_[rank] = folder_ / fmt::format("node_{}", rank);
+    const TemporaryFolder made;
+    const std::string shards = make_dataset(made, make_lines(300, "news", 3 + rank), 0.1);
+    std::filesystem::create_directory(working_folders_[rank]);
+    std::filesystem::copy(shards, working_folders_[rank] + "/shards",
+                          std::filesystem::copy_options::recursive);
+  }
+  for (Child& rank :
+       start_ranks("data", {2, 1, 0}, small_steps() + Settings{"data.shards=shards"})) {
+    const Ended ended = rank.wait();
+    EXPECT_EQ(ended.code, 2) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("the data's fingerprint of rank 1 is not that of rank 0"));
+  }
+}
+
+/// Two threads, since all programs of a build are of one version.
+TEST_F(Ranks, RefuseARankOfAnotherVersion) {
+  const int port = free_port();
+  ::setenv("GLOO_SOCKET_IFNAME", "lo", 1);
+  std::array<std::string, 2> said;
+  const auto start = [&](int rank) {
+    LaunchEnvironment environment;
+    environment.rank = environment.local_rank = rank;
+    environment.world_size = environment.local_world_size = 2;
+    environment.master_address = "127.0.0.1";
+    environment.master_port = port;
+    const RunConfig config = load_run_config(
+        config_, Settings{"name=version", "output=" + folder_.path(), "parallel.replicate=2"} +
+                     small_steps());
+    TrainerOptions options;
+    options.world = World::meet(environment, config.parallel, torch::kCPU);
+    options.code_version = rank == 0 ? "c405f22" : "2c9ac24";
+    try {
+      Trainer(config, options);
+    } catch (const Error& error) {
+      said[rank] = fmt::format("{}: {}", static_cast<int>(error.code()), error.what());
+    }
+    options.world->part(std::chrono::seconds(30));
+  };
+  std::thread other(start, 1);
+  start(0);
+  other.join();
+  for (const std::string& what : said) {
+    EXPECT_THAT(what, ::testing::StartsWith("2: "));
+    EXPECT_THAT(what, HasSubstr("the version of lorikeet of rank 1 is not that of rank 0"));
+  }
+}
+
 TEST_F(Ranks, RefuseALayoutOfAnotherSize) {
   std::deque<Child> ranks =
       start_ranks("size", {2, 1, 0},
@@ -186,47 +241,14 @@ TEST_F(Ranks, RefuseALayoutOfAnotherSize) {
   }
 }
 
-/// The same over NCCL, where there are two GPUs. Sums are NCCL's there: near, not equal.
-class GpuRanks : public RanksProgram {};
-TEST_F(GpuRanks, GiveTheLossesOfOneProcessOverNccl) {
-  if (!load_cuda_backend() || cuda_backend().devices.size() < 2) {
-    GTEST_SKIP() << "needs two GPUs";
-  }
-  const Settings settings =
-      small_steps() + Settings{"train.batch_sequences=2", "train.device=cuda"};
-  finish("one", settings);
-  for (const Layout& layout :
-       {Layout{2, 1, 0}, Layout{1, 2, 1}, Layout{1, 2, 2}, Layout{1, 2, 3}}) {
-    const std::string name = fmt::format("nccl_{}_{}", layout.shard, layout.zero);
-    finish_ranks(name, layout, settings);
-    expect_near_course("one", name, 1e-4);
-  }
-}
-
-/// Layouts and what they must not change, a few steps each.
+/// A few steps each.
 TEST_F(SlowRanks, OfFourInAMatrixOfLayoutsAndModels) {
-  const std::vector<std::pair<std::string, Settings>> models = {
-      {"dense", {"model.feed_forward.kind=dense"}},
-      {"causal", {}},
-      {"prefix", {"model.feed_forward.routing=prefix"}},
-      {"sequence", {"model.feed_forward.routing=sequence"}},
-      {"learned", {"model.feed_forward.first_segment=learned"}},
-      {"document",
-       {"model.feed_forward.segment_scope=document", "model.feed_forward.first_segment=learned"}},
-      {"tied", {"model.tie_embeddings=true"}},
-      {"block", {"train.activation_checkpointing=block"}},
-      {"ffn", {"train.activation_checkpointing=ffn"}},
-      {"bf16", {"train.precision=bf16"}},
-      {"noclip", {"optimizer.clip_norm=0"}},
-      {"warmup", {"train.dense_warmup=3steps"}},
-      {"keep", {"train.dense_warmup=3steps", "train.dense_warmup_optimizer=keep"}}};
   const std::vector<Layout> layouts = {{4, 1, 0}, {1, 4, 1}, {1, 4, 2}, {1, 4, 3}, {2, 2, 3}};
-  for (const auto& [model, settings] : models) {
+  for (const auto& [model, settings] : models()) {
     const Settings all = small_steps() + settings + Settings{"train.steps=6"};
     finish(model, all);
     for (const Layout& layout : layouts) {
-      const std::string name =
-          fmt::format("{}_{}_{}_{}", model, layout.replicate, layout.shard, layout.zero);
+      const std::string name = name_of(model, layout);
       SCOPED_TRACE(name);
       finish_ranks(name, layout, all);
       if (layout.replicate > 1 && layout.shard > 1) {
@@ -236,6 +258,16 @@ TEST_F(SlowRanks, OfFourInAMatrixOfLayoutsAndModels) {
       }
     }
   }
+}
+
+/// The same over NCCL, of as many ranks as there are GPUs: two, four or eight.
+class GpuRanks : public LayoutMatrix {};
+TEST_F(GpuRanks, GiveTheLossesOfOneProcessOverNcclInEveryLayoutAndModel) {
+  std::string why_not;
+  if (!load_cuda_backend(&why_not)) GTEST_SKIP() << why_not;
+  const size_t gpus = cuda_backend().devices.size();
+  if (gpus < 2) GTEST_SKIP() << "needs two GPUs";
+  expect_all_near_one_process(gpus >= 8 ? 8 : gpus >= 4 ? 4 : 2, {"train.device=cuda"});
 }
 
 /// One, four, two and one process: each goes on from what the one before has left.
