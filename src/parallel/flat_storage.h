@@ -1,7 +1,9 @@
 #pragma once
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <map>
+#include <utility>
 
 namespace lorikeet {
 
@@ -11,28 +13,42 @@ inline at::Tensor parameter_view(const at::Tensor& flat, int64_t offset, at::Int
   return at::empty({0}, flat.options()).set_(flat.storage(), offset, shape);
 }
 
-/// Gives the memory of all views back; the tensors stay, and must not be read. What the current
-/// stream of a GPU has still to do with the memory is done before it is given to another.
-inline void free_storage(const at::Tensor& flat) {
-  const c10::Storage& storage = flat.storage();
-  if (storage.nbytes() == 0) return;
-  const c10::OptionalDeviceGuard guard(flat.device());
-  if (flat.is_cuda()) {
-    const c10::impl::VirtualGuardImpl device(c10::kCUDA);
-    device.recordDataPtrOnStream(storage.data_ptr(), device.getStream(flat.device()));
-  }
-  storage.set_data_ptr_noswap(storage.allocator()->allocate(0));
-  storage.set_nbytes(0);
-}
+inline bool has_memory(const at::Tensor& flat) { return flat.storage().nbytes() > 0; }
 
-/// Memory for a freed flat buffer, uninitialised; nothing where it has some.
-inline void allocate_storage(const at::Tensor& flat) {
-  const c10::Storage& storage = flat.storage();
-  const auto bytes = static_cast<size_t>(flat.numel()) * flat.element_size();
-  if (storage.nbytes() == bytes) return;
-  const c10::OptionalDeviceGuard guard(flat.device());  // an allocator serves the current device
-  storage.set_data_ptr_noswap(storage.allocator()->allocate(bytes));
-  storage.set_nbytes(bytes);
-}
+/// Memory for flat buffers that come and go: what one gives back the next of its size gets, so that
+/// once every buffer has had some nothing is allocated any more. The tensors and their views stay,
+/// and must not be read while they have none.
+///
+/// On a GPU the memory changes hands in the order in which the thread that computes asks: its
+/// stream must have waited for what others have still to do with it.
+class MemorySlots {
+ public:
+  /// Uninitialised memory; nothing happens where there is some.
+  void give(const at::Tensor& flat) {
+    if (has_memory(flat)) return;
+    const c10::Storage& storage = flat.storage();
+    const auto bytes = static_cast<size_t>(flat.numel()) * flat.element_size();
+    if (auto slot = unused_.extract(bytes)) {
+      storage.set_data_ptr_noswap(std::move(slot.mapped()));
+    } else {
+      const c10::OptionalDeviceGuard guard(
+          flat.device());  // an allocator serves the current device
+      storage.set_data_ptr_noswap(storage.allocator()->allocate(bytes));
+    }
+    storage.set_nbytes(bytes);
+  }
+  void take_back(const at::Tensor& flat) {
+    if (!has_memory(flat)) return;
+    const c10::Storage& storage = flat.storage();
+    const size_t bytes = storage.nbytes();
+    unused_.emplace(bytes, storage.set_data_ptr(c10::DataPtr(nullptr, flat.device())));
+    storage.set_nbytes(0);
+  }
+  /// Gives back to the allocator what nobody has.
+  void trim() { unused_.clear(); }
+
+ private:
+  std::multimap<size_t, c10::DataPtr> unused_;  // by size
+};
 
 }  // namespace lorikeet

@@ -25,6 +25,9 @@ int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+/// Units whose gradients are whole while one more is made: what comes next waits for the network.
+constexpr size_t kMaxBeingReduced = 1;
+
 /// Calls a function after a leaf's gradient was accumulated.
 class AfterGradient : public torch::autograd::PostAccumulateGradHook {
  public:
@@ -75,6 +78,7 @@ ShardedParameters::ShardedParameters(const std::vector<ParameterUnit>& units, in
                                      DeviceMesh& mesh, const Fill& fill)
     : mesh_(mesh),
       stage_(mesh.shape().shard > 1 ? stage : 0),
+      slots_(std::make_unique<MemorySlots>()),
       gathers_(mesh.device()),
       reductions_(mesh.device()) {
   const at::NoGradGuard no_grad;
@@ -144,12 +148,14 @@ void ShardedParameters::make_views(Unit& unit, const Fill& fill) {
   if (stage_ == 3) {
     unit.shard = unit.shard.clone();
     free(unit);
+    slots_->trim();
   }
   unit.gradient = at::zeros({unit.numel}, options);
   unit.gradient_shard = unit.gradient.narrow(0, begin, size);
   if (stage_ >= 2) {
     unit.gradient_shard = at::zeros({size}, options);
-    free_storage(unit.gradient);
+    slots_->take_back(unit.gradient);
+    slots_->trim();
   }
 }
 
@@ -203,8 +209,8 @@ void ShardedParameters::stop_taking_gradients() {
 void ShardedParameters::accumulate(Unit& unit, size_t index, const at::Tensor& leaf) {
   if (!leaf.grad().defined()) return;  // a tiled operator wrote it
   const at::NoGradGuard no_grad;
-  wait_for(unit.reducing, unit);
-  allocate_storage(unit.gradient);
+  finish_reduction(unit);
+  make_room_for_gradient(unit);
   Unit::Parameter& parameter = unit.parameters[index];
   const at::Tensor place = unit.gradient.narrow(0, parameter.offset, parameter.numel);
   const at::Tensor gradient = leaf.grad().reshape({-1});
@@ -247,8 +253,8 @@ float* ShardedParameters::place_of(const at::Tensor& weight) {
   // A later micro-batch's is made whole and then added, as ranks add theirs: the bits must not
   // depend on who had which.
   if (parameter.has_gradient) return nullptr;
-  wait_for(unit->reducing, *unit);
-  allocate_storage(unit->gradient);
+  finish_reduction(*unit);
+  make_room_for_gradient(*unit);
   return unit->gradient.mutable_data_ptr<float>() + parameter.offset;
 }
 
@@ -267,8 +273,8 @@ void ShardedParameters::launch_ready(bool flush) {
 
 void ShardedParameters::reduce(Unit& unit) {
   const at::NoGradGuard no_grad;
-  wait_for(unit.reducing, unit);
-  allocate_storage(unit.gradient);
+  finish_reduction(unit);
+  make_room_for_gradient(unit);
   int64_t end = 0;  // gaps and parameters without a gradient are zero
   for (auto& parameter : unit.parameters) {
     if (parameter.offset > end) unit.gradient.narrow(0, end, parameter.offset - end).zero_();
@@ -290,15 +296,30 @@ void ShardedParameters::reduce(Unit& unit) {
       mesh_.reduce().reduce_scatter(unit.gradient_shard, unit.gradient, unit.name);
     }
     unit.has_shard = stage_ >= 2;
-    if (stage_ >= 2) free_storage(unit.gradient);
     if (is_last) mesh_.replicate().all_reduce(unit.gradient_shard, unit.name);
   });
+  if (stage_ >= 2) being_reduced_.push_back(&unit);
+}
+
+/// From stage 2 on whole gradients come and go.
+void ShardedParameters::make_room_for_gradient(Unit& unit) {
+  if (has_memory(unit.gradient)) return;
+  while (being_reduced_.size() > kMaxBeingReduced) finish_reduction(*being_reduced_.front());
+  slots_->give(unit.gradient);
+}
+
+void ShardedParameters::finish_reduction(Unit& unit) {
+  if (!unit.reducing.is_valid()) return;
+  wait_for(unit.reducing, unit);
+  if (stage_ < 2) return;
+  slots_->take_back(unit.gradient);
+  std::erase(being_reduced_, &unit);
 }
 
 void ShardedParameters::end_backward() {
   stop_taking_gradients();
   launch_ready(/*flush=*/true);
-  for (const auto& unit : units_) wait_for(unit->reducing, *unit);
+  for (const auto& unit : units_) finish_reduction(*unit);
   release();
 }
 
@@ -309,7 +330,7 @@ void ShardedParameters::publish() {
 
 /// Starts to fill the flat buffer from all shards.
 void ShardedParameters::gather(Unit& unit) {
-  allocate_storage(unit.flat);
+  slots_->give(unit.flat);
   unit.is_gathered = true;
   unit.gathering =
       gathers_.run([this, &unit] { mesh_.gather().all_gather(unit.flat, unit.shard, unit.name); });
@@ -323,7 +344,7 @@ void ShardedParameters::ensure_gathered(Unit& unit) {
 void ShardedParameters::free(Unit& unit) {
   unit.gathering.wait();
   unit.is_gathered = false;
-  free_storage(unit.flat);
+  slots_->take_back(unit.flat);
 }
 
 void ShardedParameters::release() {
@@ -361,6 +382,7 @@ void ShardedParameters::while_gathered(const std::function<void()>& use) {
   for (const auto& unit : units_) ensure_gathered(*unit);
   use();
   release();
+  slots_->trim();
 }
 
 at::Tensor ShardedParameters::gather_unit(int64_t index, const std::vector<at::Tensor>& mine) {

@@ -50,6 +50,14 @@ for name in torch- libzstd1- libgcc-s1- zlib1g- README.md; do
 done
 bash -n "$root/opt/lorikeet/scripts/launch/supervise.sh"
 
+# The image that the container file describes has the package where it lies here, and starts this program.
+image=$root/opt/lorikeet/scripts/launch/Containerfile
+grep -qx 'COPY \. /opt/lorikeet' "$image"
+folder=$(sed -n 's/^ENV PATH=\([^ :]*\):.*/\1/p' "$image") program=$(sed -n 's/^ENTRYPOINT \["\(.*\)"\]$/\1/p' "$image")
+isolated "$folder/$program" --version >/dev/null
+unknown=$(sed -e ':join' -e '/\\$/{N;s/\\\n//;b join' -e '}' "$image" | grep -Ev '^(#|$|FROM debian:12-slim$|COPY |ENV |ENTRYPOINT )' || true)
+[ -z "$unknown" ] || { printf 'not tried here: %s\n' "$unknown"; exit 1; }
+
 if [ -e "$build/liblorikeet_cuda.so" ]; then
   loader=$(cd "$root" && compgen -G "lib64/ld-linux-*")
   for library in liblorikeet_cuda.so libtorch_cuda_linalg.so libcudnn_graph.so.9 libnvrtc.so.13; do

@@ -6,11 +6,14 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <functional>
 #include <map>
+#include <set>
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/ops/merged_linear.h"
 #include "tests/parallel/ranks.h"
+#include "tests/support/tensor_memory.h"
 
 namespace lorikeet {
 namespace {
@@ -43,9 +46,12 @@ struct Chain {
     return ops::merged_linear(x, {0, x.size(0)}, at::ones({1, 1}), weight(u).unsqueeze(0));
   }
 
-  at::Tensor loss(at::Tensor x, UnitSchedule* schedule, bool uses_last) const {
+  /// @param see  called with each unit while its parameters are there
+  at::Tensor loss(at::Tensor x, UnitSchedule* schedule, bool uses_last,
+                  const std::function<void(int64_t)>& see = nullptr) const {
     for (int64_t u = 0; u < kUnits; ++u) {
       if (schedule) schedule->before_forward(u);
+      if (see) see(u);
       if (u + 1 < kUnits || uses_last) x = at::tanh(multiply(x, u) + bias(u));
       if (schedule) schedule->after_forward(u, x);
     }
@@ -221,6 +227,36 @@ TEST(ShardedParameters, StageThreeHoldsNoParametersBetweenSteps) {
     }
     sharded.release();
     EXPECT_EQ(held(), 0U);
+  });
+}
+
+/// Of units of one size: two places for whole parameters and one for the unit that stays, two for
+/// gradients, which change their roles. After one step no memory of a unit's size is asked for any
+/// more.
+TEST(ShardedParameters, WholeUnitsShareMemoryThatIsAllocatedOnce) {
+  run_ranks(2, [&](int rank, const auto& store) {
+    const auto mesh = make_mesh(store, rank, {1, 2});
+    Chain chain;
+    ShardedParameters sharded(chain.units, 3, *mesh);
+    std::set<const void*> places;
+    const auto step = [&](int64_t number) {
+      sharded.zero_grad();
+      for (const bool is_last : {false, true}) {
+        sharded.begin_backward(is_last);
+        const at::Tensor loss = chain.loss(input(number, rank), &sharded, true, [&](int64_t unit) {
+          places.insert(chain.units[unit].parameters[0].leaf.storage().data());
+        });
+        torch::autograd::backward({loss}, {});
+        sharded.end_backward();
+      }
+    };
+    step(0);
+    const int64_t one = sharded.padded_numel(0) * static_cast<int64_t>(sizeof(float));
+    const TensorMemory memory;
+    for (int64_t number = 1; number < 4; ++number) step(number);
+    EXPECT_LT(memory.largest_bytes(), one);
+    EXPECT_LE(memory.bytes(), 0) << "nothing is kept";
+    EXPECT_LE(places.size(), 5U);
   });
 }
 

@@ -3,7 +3,7 @@
 random moment, all others must end with code 6 (75 where they were asked, 0 where the run was over) in bounded time,
 and the run, started again until it is finished, must be the run of one process to the last bit.
 
-    injected_faults_check.py LORIKEET_PROGRAM [--faults 200] [--seed N] [--jobs 3] [--timeout SECONDS]
+    injected_faults_check.py LORIKEET_PROGRAM [--faults 300] [--seed N] [--jobs 3] [--timeout SECONDS]
 
 Deterministic but for the moment: --seed draws the same ranks, kinds and delays again.
 """
@@ -120,7 +120,7 @@ class Series:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
-    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--timeout", type=int, default=10, help="parallel.timeout in seconds")

@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +15,8 @@
 #include "lorikeet/parallel/unit_schedule.h"
 
 namespace lorikeet {
+
+class MemorySlots;
 
 /// A leaf that wants a gradient, contiguous.
 struct UnitParameter {
@@ -63,7 +66,10 @@ struct OptimizerTensor {
 ///     2      n           n / S      n / S       k reduce_scatter n, all_gather n
 ///     3      n / S       n / S      n / S       k reduce_scatter n, 2k all_gather n
 ///
-/// and, with R replicas, one all_reduce of n / S. Gradients of a unit are reduced as soon as they
+/// and, with R replicas, one all_reduce of n / S. Besides, from stage 2 on two units have whole
+/// gradients at a time, one that is being made and one that is being reduced, and in stage 3 two,
+/// with those that stay gathered three or four, have whole parameters; this memory goes from one
+/// unit to the next and is allocated once. Gradients of a unit are reduced as soon as they
 /// are complete, in a thread beside the backward pass, from the last unit to the first on every
 /// rank; parameters are gathered one unit ahead of their use. Sums add in the order of the ranks.
 /// A parameter without a gradient takes part with zeros.
@@ -138,6 +144,8 @@ class ShardedParameters : public UnitSchedule, private ops::GradientSink {
   void reduce(Unit& unit);
   void gather(Unit& unit);
   void wait_for(CommunicationThread::Pending& pending, const Unit& unit);
+  void make_room_for_gradient(Unit& unit);
+  void finish_reduction(Unit& unit);
   void ensure_gathered(Unit& unit);
   void free(Unit& unit);
   void before_backward(int64_t index);
@@ -150,6 +158,8 @@ class ShardedParameters : public UnitSchedule, private ops::GradientSink {
   std::vector<OptimizerTensor> tensors_;
   bool is_last_ = true;
   int64_t next_to_reduce_ = -1;               // units are reduced from the last to the first
+  std::deque<Unit*> being_reduced_;           // of stage 2 and 3, in this order
+  std::unique_ptr<MemorySlots> slots_;        // of whole parameters and gradients
   CommunicationThread gathers_, reductions_;  // last: their jobs use the rest
 };
 
