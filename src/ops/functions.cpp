@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
 
+#include "ragged_mean.h"
+
 namespace lorikeet::ops {
 
 using at::Tensor;
@@ -17,6 +19,7 @@ Tensor segment_mean(const Tensor& x, at::IntArrayRef offsets) {
     uniform = uniform && offsets[g + 1] - offsets[g] == length;
   }
   if (uniform) return x.view({num_segments, length, x.size(1)}).mean(1, false, compute);
+  if (!x.is_cpu()) return ragged_mean(x, offsets);
   std::vector<int64_t> lengths;
   for (int64_t g = 0; g < num_segments; ++g) lengths.push_back(offsets[g + 1] - offsets[g]);
   std::vector<Tensor> means;

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "src/ops/ragged_mean.h"
+
 namespace lorikeet::ops {
 namespace {
 
@@ -18,6 +20,30 @@ TEST(SegmentMean, UniformAndRaggedSegmentsGiveRowMeans) {
   EXPECT_TRUE(torch::equal(segment_mean(x, {0, 1, 6}), ragged));
   EXPECT_EQ(segment_mean(x.to(torch::kBFloat16), {0, 1, 6}).scalar_type(), torch::kFloat);
   EXPECT_THROW(segment_mean(x, {0, 6, 6}), c10::Error) << "an empty segment has no mean";
+}
+
+// On a CPU segment_mean takes them one by one.
+TEST(RaggedMean, GivesTheMeansAndGradientsOfSegmentMean) {
+  torch::manual_seed(5);
+  const std::vector<int64_t> offsets = {0, 1, 70, 73, 300};
+  const Tensor dy = torch::randn({4, 24}, torch::kDouble);
+  for (const auto& [type, tolerance] :
+       {std::pair{torch::kDouble, 1e-14}, {torch::kFloat, 1e-5}, {torch::kBFloat16, 1e-5}}) {
+    const Tensor values = torch::randn({300, 24}).to(type);
+    const auto results = [&](auto&& mean) {
+      const Tensor x = values.clone().requires_grad_();
+      const Tensor y = mean(x, offsets);
+      y.backward(dy.to(y.scalar_type()));
+      return std::pair(y.detach(), x.grad());
+    };
+    const auto [y, dx] = results(segment_mean);
+    const auto [ragged_y, ragged_dx] = results(ragged_mean);
+    EXPECT_EQ(ragged_y.scalar_type(), y.scalar_type());
+    EXPECT_TRUE(torch::allclose(ragged_y, y, tolerance, tolerance)) << type;
+    EXPECT_EQ(ragged_dx.scalar_type(), type);
+    EXPECT_TRUE(torch::allclose(ragged_dx, dx, type == torch::kBFloat16 ? 1e-2 : tolerance, 1e-7))
+        << type;
+  }
 }
 
 TEST(TokenLosses, AreNegativeLogProbabilitiesAndIgnoredTargetsCostNothing) {
