@@ -207,6 +207,25 @@ TEST(EmulatedMergedFfnSaving, WhatIsSavedDoesNotChangeY) {
   expect_no_faults();
 }
 
+#if defined(LORIKEET_INSTRUMENTED)
+// Segments enough for several tiles a block and for two rounds of routing_gradients.
+TEST(EmulatedMergedFfnBarriers, AreAllNeeded) {
+  const Layer layer = Layer::make(std::vector<int64_t>(70, 2), 8, 8, 3, true);
+  const auto run = [&](const std::string& without) {
+    set_schedule({.seed = 2, .without_barrier = without});
+    take_report();
+    run_emulated(layer, small_gpu());
+    return take_report();
+  };
+  const auto barriers = run("").barriers;
+  EXPECT_EQ(barriers.size(), 5u);  // two of products, two of routing_gradients, combine's
+  for (const std::string& barrier : barriers) {
+    const Report report = run(barrier);
+    EXPECT_TRUE(report.has(FaultKind::race) || report.has(FaultKind::copy_in_flight)) << barrier;
+  }
+}
+#endif
+
 TEST(EmulatedMergedFfnSchedules, GiveTheSameBits) {
   const Layer layer = Layer::make({30, 0, 70}, 24, 40, 3, true);
   std::vector<Tensor> first;

@@ -158,8 +158,8 @@ double peak_seconds(const FfnShape& shape, const Gpu& gpu, bool is_backward) {
 
 void print_summary(const std::vector<Layer>& layers) {
   std::printf(
-      "| GPU | layer | E | forward | plain | backward | plain "
-      "|\n|---|---|---:|---:|---:|---:|---:|\n");
+      "| GPU | layer | E | forward | plain | launches | backward | plain | launches "
+      "|\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
   for (const Limits& l : limits()) {
     for (const Layer& layer : layers) {
       const FfnShape shape = shape_of(layer);
@@ -167,8 +167,11 @@ void print_summary(const std::vector<Layer>& layers) {
       for (const bool is_backward : {false, true}) {
         std::vector<std::pair<std::string, Row>> rows;
         const double peak = peak_seconds(shape, l.gpu, is_backward);
-        std::printf(" %.0f%% | %.0f%% |", 100 * peak / add_rows(rows, shape, l, is_backward),
-                    100 * peak / plain_seconds(shape, l.gpu, is_backward));
+        const double seconds = add_rows(rows, shape, l, is_backward);
+        int launches = 0;
+        for (const auto& [name, row] : rows) launches += row.launches;
+        std::printf(" %.0f%% | %.0f%% | %d |", 100 * peak / seconds,
+                    100 * peak / plain_seconds(shape, l.gpu, is_backward), launches);
       }
       std::printf("\n");
     }
