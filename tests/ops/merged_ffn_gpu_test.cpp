@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 
 #include "lorikeet/core/cuda_backend.h"
 #include "lorikeet/ops/merged_ffn.h"
+#include "lorikeet/ops/workspace.h"
 
 namespace lorikeet::ops {
 namespace {
@@ -118,6 +120,17 @@ TEST_F(GpuMergedFfn, Fp32GoesThroughBatchedProducts) {
     const auto expected = results(a, torch::kCPU, torch::kDouble);
     for (size_t i = 0; i < actual.size(); ++i) {
       EXPECT_LT(relative_error(actual[i], expected[i]), 1e-5) << i << ", D " << c.D;
+    }
+  }
+}
+
+TEST_F(GpuMergedFfn, TakesTheWorkspaceThatPlansSay) {
+  for (const Case& c : cases()) {
+    const Arguments a = make_arguments(c, torch::kFloat);
+    for (const bool is_bf16 : {true, false}) {
+      results(a, torch::kCUDA, is_bf16 ? std::nullopt : std::optional(torch::kFloat));
+      EXPECT_EQ(std::max(tiled_workspace_bytes(false), tiled_workspace_bytes(true)),
+                slab_workspace_bytes(a.offsets, c.D, c.F, c.E, is_bf16 ? 2 : 4, 4));
     }
   }
 }

@@ -4,8 +4,9 @@
 
 namespace lorikeet::ops {
 
-/// Bytes of working memory that the last forward or backward of a merged operator in its tiled form
-/// took, beyond arguments, results and what forward saved. @param backward which of the two
+/// Bytes of working memory that the last forward or backward of a merged operator, in its tiled
+/// form or on a GPU, took, beyond arguments, results and what forward saved. @param backward which
+/// of the two
 int64_t tiled_workspace_bytes(bool backward);
 
 /// What that stays below for merged_ffn, forward and backward, in real layers (F of 704 or more, D
@@ -15,9 +16,9 @@ int64_t tiled_workspace_bytes(bool backward);
 int64_t tiled_workspace_bound(int64_t tokens, int64_t D, int64_t F, int64_t E, int64_t bytes,
                               int64_t threads);
 
-/// What merged_ffn's CUDA kernels take on an A100, forward or backward, whichever is more: a slab
-/// of merged weights, h and its gradients. Batched products, where the kernels do not reach, take a
-/// slab's columns of dh beside it, and in bf16 the slab in fp32.
+/// What it is for merged_ffn on the GPU at hand, or where none is open on an A100, forward or
+/// backward, whichever is more: a slab of merged weights, h and its gradients; by batched products,
+/// where the kernels do not reach, a slab's columns of dh beside it, and in bf16 the slab in fp32.
 /// @param offsets       [G+1] token numbers
 /// @param bytes         of a number of x
 /// @param expert_bytes  of one of the experts: 4 or as x
