@@ -46,6 +46,10 @@ TEST(PretendGpu, NoticesWhatWaitsForTheDevice) {
               ElementsAre("to the host: one number"));
   EXPECT_THAT(touched_by([&] { x.cpu(); }), ElementsAre("to the host: Float [3]"));
   EXPECT_THAT(touched_by([&] { x.nonzero(); }), ElementsAre("wait: aten::nonzero"));
+  const torch::Tensor twice = torch::full({3}, 2, torch::kLong).to(kGpu);
+  EXPECT_THAT(touched_by([&] { x.repeat_interleave(twice); }),
+              ElementsAre("wait: aten::repeat_interleave"));
+  EXPECT_THAT(touched_by([&] { x.repeat_interleave(twice, 0, /*output_size=*/6); }), IsEmpty());
   EXPECT_THAT(touched_by([&] { x.masked_select(mask); }), Not(IsEmpty()));
   EXPECT_THAT(touched_by([&] { x.index({mask}); }), Not(IsEmpty()));
   EXPECT_THAT(touched_by([&] { x.clone().index_put_({mask}, torch::zeros({}).to(kGpu)); }),
