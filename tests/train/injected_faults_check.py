@@ -69,7 +69,7 @@ class Series:
             took = time.monotonic() - begun
             said = "\n".join(ranks.said(rank)[-600:] for rank in range(self.size))
         self.counts[kind] += 1
-        self.judge(kind, victim, codes, said)
+        self.judge(kind, victim, codes, said, was_over=fault.step >= STEPS)
         lost = fault.settle()
         if kind != "none":
             self.lost.append(lost)
@@ -103,10 +103,11 @@ class Series:
         time.sleep(delay)
         return ranks.all_run()
 
-    def judge(self, kind, victim, codes, said):
+    def judge(self, kind, victim, codes, said, was_over):
+        """@param was_over  the last step was logged before the fault"""
         for rank, code in enumerate(codes):
             allowed = {COMMUNICATION, PREEMPTED}
-            if kind in ("none", "end", "stop"):  # else somebody must have missed the victim
+            if was_over or kind in ("none", "end", "stop"):  # else somebody must have missed the victim
                 allowed.add(0)
             if rank == victim and kind != "none":
                 allowed.add(-signal.SIGTERM if kind == "stop" else -signal.SIGKILL)
