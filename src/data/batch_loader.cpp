@@ -1,17 +1,23 @@
 #include "lorikeet/data/batch_loader.h"
 
+#include <utility>
+
 namespace lorikeet {
 
 BatchLoader::BatchLoader(const Dataset& dataset, const LoaderOptions& options)
     : folder_(dataset.folder()),
+      fingerprint_(dataset.fingerprint()),
       context_length_(options.context_length),
       reshuffle_at_(options.reshuffle_at) {
   const uint64_t num_phases = reshuffle_at_ >= 0 ? 2 : 1;
   for (uint64_t phase = 0; phase < num_phases; ++phase) {
     const uint64_t key =
         derive_key({static_cast<uint64_t>(options.seed), dataset.fingerprint(), phase});
-    streams_.emplace_back(dataset, DocumentOrder(dataset, options.order, options.mixture, key),
-                          context_length_, key);
+    DocumentOrder order(dataset, options.order, options.mixture, key);
+    if (const uint64_t file = order.fingerprint(); file != 0) {
+      fingerprint_ = derive_key({dataset.fingerprint(), file});
+    }
+    streams_.emplace_back(dataset, std::move(order), context_length_, key);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "lorikeet/core/hash.h"
 #include "lorikeet/data/order_file.h"
 #include "lorikeet/data/permutation.h"
 
@@ -64,6 +65,11 @@ DocumentOrder::DocumentOrder(const Dataset& dataset, const std::string& order,
   for (size_t row = 0; row < documents_.size(); ++row) {
     tokens_per_epoch_ += repeats_before(row, 1) * lengths_[row];
   }
+}
+
+uint64_t DocumentOrder::fingerprint() const {
+  if (is_shuffled_) return 0;
+  return hash64(documents_.data(), documents_.size() * sizeof(DocumentNumber));
 }
 
 void DocumentOrder::set_weights(const Dataset& dataset, const std::vector<MixtureWeight>& mixture) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/level.h"
+
 namespace lorikeet::ops {
 
 using at::Tensor;
@@ -58,7 +60,8 @@ bool is_tiled(const Tensor& x, const Tensor& weight, bool reference) {
   // Not numel(), which tensors of symbolic sizes refuse.
   bool has_numbers = x.size(0) > 0 && x.size(1) > 0;
   for (int64_t i = 0; i < 3; ++i) has_numbers = has_numbers && weight.size(i) > 0;
-  return !reference && x.scalar_type() != at::kDouble && !x.is_cuda() && has_numbers;
+  return !reference && x.scalar_type() != at::kDouble && !x.is_cuda() && has_numbers &&
+         cpu::level().kernels != nullptr;
 }
 
 }  // namespace lorikeet::ops

@@ -21,8 +21,8 @@ void check_merged_arguments(const char* op, const at::Tensor& x, at::IntArrayRef
 void check_result_gradient(const char* op, const at::Tensor& dy, at::IntArrayRef sizes,
                            at::ScalarType dtype);
 
-/// Whether the tiled form of src/ops/cpu computes these arguments where the device is a CPU: fp64
-/// is for checking only. @param weight one of the experts' matrices
+/// Whether the tiled form of src/ops/cpu computes these arguments where the device is a CPU, at the
+/// processor's level: fp64 is for checking only. @param weight one of the experts' matrices
 bool is_tiled(const at::Tensor& x, const at::Tensor& weight, bool reference);
 
 }  // namespace lorikeet::ops

@@ -9,7 +9,6 @@
 #include <atomic>
 
 #include "check_arguments.h"
-#include "cpu/level.h"
 #include "cpu/merged_ffn.h"
 #include "cpu/plan.h"
 #include "cuda/batched.h"
@@ -53,7 +52,7 @@ Forward forward_cpu(const Tensor& x, at::IntArrayRef offsets, const Tensor& rout
                     const Tensor& gate, const Tensor& up, const Tensor& down, bool reference,
                     bool save) {
   check_arguments(x, offsets, routing, gate, up, down);
-  if (!is_tiled(x, gate, reference) || cpu::level().kernels == nullptr) {
+  if (!is_tiled(x, gate, reference)) {
     return forward_reference(x, offsets, routing, gate, up, down, reference, save);
   }
   return cpu::merged_ffn_forward(x.contiguous(), offsets, routing.contiguous(), gate.contiguous(),

@@ -7,7 +7,6 @@
 #include <torch/library.h>
 
 #include "check_arguments.h"
-#include "cpu/level.h"
 #include "cpu/merged_linear.h"
 #include "find_operator.h"
 #include "merged_reference.h"
@@ -47,7 +46,7 @@ Tensor forward_reference(const Tensor& x, at::IntArrayRef offsets, const Tensor&
 Tensor forward_cpu(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
                    const Tensor& weight, bool reference) {
   check_arguments(x, offsets, routing, weight);
-  if (!is_tiled(x, weight, reference) || cpu::level().kernels == nullptr) {
+  if (!is_tiled(x, weight, reference)) {
     return merged_linear_reference(x, offsets, routing, weight);
   }
   return cpu::merged_linear_forward(x.contiguous(), offsets, routing.contiguous(),
@@ -70,7 +69,7 @@ Gradients backward_reference(const Tensor& dy, const Tensor& x, at::IntArrayRef 
 
 Gradients backward_cpu(const Tensor& dy, const Tensor& x, at::IntArrayRef offsets,
                        const Tensor& routing, const Tensor& weight, bool reference, Needed needed) {
-  if (!is_tiled(x, weight, reference) || cpu::level().kernels == nullptr) {
+  if (!is_tiled(x, weight, reference)) {
     return backward_reference(dy, x, offsets, routing, weight, reference, needed);
   }
   check_backward(dy, x, offsets, routing, weight);

@@ -252,7 +252,7 @@ void Trainer::save(bool in_background) {
   CheckpointContent content = state_.to_checkpoint();
   content.config_yaml = dump_run_config(config_);
   content.code_version = code_version_;
-  content.data_fingerprint = to_hex(dataset_.fingerprint());
+  content.data_fingerprint = to_hex(loader_.fingerprint());
   for (const auto& callback : callbacks_) {
     if (!callback->name().empty())
       content.states[kCallbackPrefix + callback->name()] = callback->state();

@@ -111,7 +111,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
 /// A rank with another configuration, data or program would train another model.
 void Trainer::require_same_run() {
   world_->require_same("the configuration", dump_run_config(config_));
-  world_->require_same("the data's fingerprint", to_hex(dataset_.fingerprint()));
+  world_->require_same("the data's fingerprint", to_hex(loader_.fingerprint()));
   world_->require_same("the version of lorikeet", code_version_);
 }
 
@@ -203,13 +203,14 @@ PieceFilter Trainer::what_is_mine() {
 
 void Trainer::restore(const CheckpointContent& content, const TrainerOptions& options) {
   check_resumable(content.config_yaml, config_);
-  const std::string fingerprint = to_hex(dataset_.fingerprint());
+  const std::string fingerprint = to_hex(loader_.fingerprint());
   if (content.data_fingerprint != fingerprint && !options.allow_changed_data) {
     throw Error(
         ExitCode::kData,
         fmt::format("{}: the data has changed: fingerprint {}, but {} when step {} was saved",
                     config_.data.shards, fingerprint, content.data_fingerprint, content.step),
-        "bring the old data back, or accept another data order with --allow-changed-data");
+        "bring the old data or its order back, or accept another data order with "
+        "--allow-changed-data");
   }
   state_.restore(content);
   callback_states_ = content.states;

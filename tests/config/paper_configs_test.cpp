@@ -54,7 +54,9 @@ RunConfig expected_config(const PaperModel& paper) {
 TEST(PaperConfigs, DifferFromEachOtherOnlyWhereThePaperDoes) {
   for (const PaperModel& paper : kModels) {
     RunConfig config = load_paper(paper.name);
-    // How a rank's share is computed is ours, and may follow the model's size.
+    // Where and how a rank's share is computed is ours, and may follow the model's size.
+    EXPECT_EQ(config.train.device, DeviceChoice::kCuda);
+    config.train.device = TrainConfig().device;
     config.train.micro_batch = TrainConfig().micro_batch;
     config.train.activation_checkpointing = ActivationCheckpointing::kNone;
     EXPECT_EQ(dump_run_config(config), dump_run_config(expected_config(paper)));

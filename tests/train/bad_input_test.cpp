@@ -1,6 +1,7 @@
 // What a user may get wrong, or a disk: every message and code, through the real program.
 #include <sys/mount.h>
 
+#include "lorikeet/data/order_file.h"
 #include "tests/train/program.h"
 
 namespace lorikeet {
@@ -151,6 +152,20 @@ TEST_F(BadInput, DataThatChangedBeforeAResume) {
       {new_shards, "the data has changed", "fingerprint", "step 10", "--allow-changed-data"});
   finish("r", changed, {"--allow-changed-data"});
   EXPECT_EQ(course("r").size(), 20u);
+}
+
+TEST_F(BadInput, AnOrderThatChangedBeforeAResume) {
+  const std::string shards = make_shards(data_testing::make_lines(60, "news"));
+  const Dataset data(shards);
+  std::vector<DocumentNumber> documents = data.documents(Split::kTrain);
+  const std::string order = folder_ / "my.order";
+  write_order_file(order, documents, data.fingerprint());
+  const Settings settings = {"data.shards=" + shards, "data.order=" + order};
+  finish("r", settings + Settings{"train.steps=10"});
+  std::swap(documents.front(), documents.back());
+  write_order_file(order, documents, data.fingerprint());
+  expect_refused(run("r", settings + Settings{"train.steps=20"}), 3,
+                 {shards, "the data has changed", "step 10", "--allow-changed-data"});
 }
 
 TEST_F(BadInput, ABrokenCheckpointIsPassedOverForTheOneBefore) {

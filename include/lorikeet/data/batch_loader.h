@@ -28,6 +28,9 @@ class BatchLoader {
   /// others
   BatchLoader(const Dataset& dataset, const LoaderOptions& options);
 
+  /// Of the dataset and, where a file orders its documents, of that order.
+  uint64_t fingerprint() const { return fingerprint_; }
+
   /// @param index  of the sequence, from 0. Fast for indices of one epoch; a change of epoch builds
   /// its
   ///     index, O(documents).
@@ -51,6 +54,7 @@ class BatchLoader {
   bool is_reshuffled(int64_t index) const;
 
   std::string folder_;
+  uint64_t fingerprint_;
   int64_t context_length_;
   int64_t reshuffle_at_;
   int64_t position_ = 0;

@@ -26,6 +26,9 @@ class DocumentOrder {
   DocumentOrder(const Dataset& dataset, const std::string& order,
                 const std::vector<MixtureWeight>& mixture, uint64_t key);
 
+  /// Of the order that the file gives; 0 for `random`, which follows from the data.
+  uint64_t fingerprint() const;
+
   /// Tokens of the epochs 0 .. num_epochs - 1 together.
   int64_t cumulative_tokens(int64_t num_epochs) const;
   /// The documents of one epoch, in order. O(documents).
