@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """How `lorikeet data batch` (BM25) grows with the number of documents: makes synthetic corpora of the sizes named, runs stage after stage
-in one thread, and prints seconds, peak memory and disk of each as a table.
+in one thread, and prints seconds of that thread (a machine busy with other work does not change them), peak memory and disk of each as
+a table.
 
     ~/.cache/lorikeet/venv/bin/python scripts/similarity_growth.py TOKENIZER FOLDER [DOCUMENTS...]   for example ... 100000 500000 2000000
 
@@ -13,7 +14,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy
 
@@ -39,14 +39,13 @@ def write_corpus(path, count):
 
 
 def run(*arguments):
-    """Seconds, and the most memory the command held, in GB."""
-    begin = time.perf_counter()
+    """Seconds of the processor, and the most memory the command held, in GB."""
     child = subprocess.Popen([PROGRAM, "data", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status != 0:
         sys.exit(errors.decode())
-    return time.perf_counter() - begin, usage.ru_maxrss / 1e6
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def main(tokenizer, folder, *counts):
