@@ -15,6 +15,8 @@ void set_merged_ffn(const MergedFfn& given) { implementation = given; }
 
 const MergedFfn* merged_ffn() { return implementation ? &*implementation : nullptr; }
 
+Gpu current_gpu() { return implementation ? implementation->gpu() : known_gpus().front(); }
+
 void set_row_kernels(const RowKernels& given) { rows = given; }
 
 const RowKernels* row_kernels() { return rows ? &*rows : nullptr; }

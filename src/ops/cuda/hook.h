@@ -32,6 +32,8 @@ struct MergedFfn {
 void set_merged_ffn(const MergedFfn& implementation);
 /// Null before.
 const MergedFfn* merged_ffn();
+/// By which slabs are cut: the current device, or an A100 before.
+Gpu current_gpu();
 
 /// The kernels of rows.h, which the same library brings. Arguments are checked, on one CUDA device,
 /// and has_row_kernels().
