@@ -81,11 +81,16 @@ std::vector<int64_t> segment_offsets(const RunConfig& config) {
       .offsets;
 }
 
+/// Numbers in all experts of a layer; a dense one is a single expert.
+int64_t expert_numbers(const ModelConfig& model) {
+  const int64_t E = model.is_merged() ? model.feed_forward.num_experts : 1;
+  return 3 * E * model.hidden_size * model.ffn_size;
+}
+
 /// The height of merged_ffn_backward_reference (src/ops).
-void add_merge_workspace(const RunConfig& config, MemoryPlan& memory) {
+void add_reference_workspace(const RunConfig& config, MemoryPlan& memory) {
   const ModelConfig& model = config.model;
-  const int64_t F = model.ffn_size, E = model.feed_forward.num_experts;
-  const int64_t expert = 3 * F * model.hidden_size, bytes = compute_bytes(config);
+  const int64_t F = model.ffn_size, bytes = compute_bytes(config);
   const bool is_cast = bytes != kFloat;
   const std::vector<int64_t> offsets = segment_offsets(config);
   const auto G = static_cast<int64_t>(offsets.size()) - 1;
@@ -97,32 +102,42 @@ void add_merge_workspace(const RunConfig& config, MemoryPlan& memory) {
   // Eight tensors in fp32 (gate, up, sigmoid, silu, the gradient of h, and three on the way to the
   // gradient of the gate) and two in the compute dtype.
   const int64_t products = longest * F * (8 * kFloat + 2 * bytes);
-  const int64_t merged = C * expert * (bytes + kFloat) + products;
+  const int64_t merged = C * 3 * F * model.hidden_size * (bytes + kFloat) + products;
   // When the merged weights are gone the sums are cast to the experts' dtype.
-  memory.merge_workspace = std::max(merged, is_cast ? E * expert * bytes : 0);
-  memory.expert_copies = is_cast ? E * expert * kFloat : 0;
-  memory.expert_gradients = E * expert * kFloat;
+  memory.merge_workspace = std::max(merged, is_cast ? expert_numbers(model) * bytes : 0);
+  memory.expert_copies = is_cast ? expert_numbers(model) * kFloat : 0;
 }
 
 /// The slabs of the CUDA kernels, and what they keep of a layer meanwhile.
-void add_slab_workspace(const RunConfig& config, MemoryPlan& memory) {
+int64_t slab_workspace(const RunConfig& config) {
   const ModelConfig& model = config.model;
-  const int64_t D = model.hidden_size, F = model.ffn_size, E = model.feed_forward.num_experts;
-  memory.merge_workspace =
-      ops::slab_workspace_bytes(segment_offsets(config), D, F, E, compute_bytes(config), kFloat);
-  memory.expert_gradients = 3 * E * D * F * kFloat;
+  return ops::slab_workspace_bytes(segment_offsets(config), model.hidden_size, model.ffn_size,
+                                   model.feed_forward.num_experts, compute_bytes(config), kFloat);
 }
 
 /// What the tiled operator's workspace stays below. Experts are merged from their fp32 masters.
-void add_tiled_workspace(const RunConfig& config, MemoryPlan& memory) {
+int64_t tiled_workspace(const RunConfig& config) {
   const ModelConfig& model = config.model;
-  const int64_t D = model.hidden_size, F = model.ffn_size;
   const int64_t E = model.is_merged() ? model.feed_forward.num_experts : 1;
   const int64_t threads =
       config.train.threads > 0 ? config.train.threads : std::thread::hardware_concurrency();
-  memory.merge_workspace = ops::tiled_workspace_bound(
-      config.train.micro_batch * model.context_length, D, F, E, kFloat, threads);
-  memory.expert_gradients = 3 * E * D * F * kFloat;
+  return ops::tiled_workspace_bound(config.train.micro_batch * model.context_length,
+                                    model.hidden_size, model.ffn_size, E, kFloat, threads);
+}
+
+/// What merged_ffn's backward takes of one layer.
+void add_merged_ffn(const RunConfig& config, MemoryPlan& memory) {
+  memory.expert_gradients = expert_numbers(config.model) * kFloat;
+  switch (form_of(config)) {
+    case Form::kReference:
+      return add_reference_workspace(config, memory);
+    case Form::kTiled:
+      memory.merge_workspace = tiled_workspace(config);
+      return;
+    case Form::kSlabs:
+      memory.merge_workspace = slab_workspace(config);
+      return;
+  }
 }
 
 /// bf16 copies of attention's weights, and of a dense layer's that is not tiled; experts are merged
@@ -173,12 +188,8 @@ MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters
   memory.recomputed = tokens * layer.rebuilt;
   memory.logits = logit_bytes(config, tokens);
   memory.head_gradients = head_gradient_bytes(config, tokens);
-  if (is_tiled(config)) {
-    add_tiled_workspace(config, memory);
-  } else if (config.model.is_merged()) {
-    form_of(config) == Form::kSlabs ? add_slab_workspace(config, memory)
-                                    : add_merge_workspace(config, memory);
-  }
+  // In tiles a dense layer goes the same way.
+  if (config.model.is_merged() || is_tiled(config)) add_merged_ffn(config, memory);
   return memory;
 }
 
