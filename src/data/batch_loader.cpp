@@ -14,9 +14,8 @@ BatchLoader::BatchLoader(const Dataset& dataset, const LoaderOptions& options)
     const uint64_t key =
         derive_key({static_cast<uint64_t>(options.seed), dataset.fingerprint(), phase});
     DocumentOrder order(dataset, options.order, options.mixture, key);
-    if (const uint64_t file = order.fingerprint(); file != 0) {
-      fingerprint_ = derive_key({dataset.fingerprint(), file});
-    }
+    const uint64_t file = phase == 0 ? order.fingerprint() : 0;  // the same in either phase
+    if (file != 0) fingerprint_ = derive_key({dataset.fingerprint(), file});
     streams_.emplace_back(dataset, std::move(order), context_length_, key);
   }
 }
