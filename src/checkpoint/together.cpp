@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/first_line.h"
 
 namespace lorikeet::checkpoint {
 namespace {
@@ -19,10 +20,9 @@ Json outcome_of(const std::string& at, const std::function<std::string()>& actio
   } catch (const Error& error) {
     return {{"at", at}, {"code", error.code()}, {"error", error.what()}, {"hint", error.hint()}};
   } catch (const std::exception& error) {  // LibTorch's, with a backtrace; out of memory
-    const std::string what = error.what();
     return {{"at", at},
             {"code", ExitCode::kInternal},
-            {"error", what.substr(0, what.find('\n'))},
+            {"error", first_line(error.what())},
             {"hint", ""}};
   }
 }

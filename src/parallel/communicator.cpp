@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/first_line.h"
 
 namespace lorikeet {
 
@@ -17,8 +18,6 @@ void add_in_order(const at::Tensor& sum_n, const at::Tensor& parts_Pn) {
   sum_n.copy_(parts_Pn[0]);
   for (int64_t rank = 1; rank < parts_Pn.size(0); ++rank) sum_n.add_(parts_Pn[rank]);
 }
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/first_line.h"
 
 namespace lorikeet {
 
@@ -53,10 +54,9 @@ DeviceMesh::DeviceMesh(const c10::intrusive_ptr<c10d::Store>& store, int rank, M
     } catch (const Error&) {
       throw;
     } catch (const std::exception& failure) {
-      const std::string what = failure.what();
       throw Error(ExitCode::kCommunication,
                   fmt::format("rank {} cannot join the group {} of {} ranks: {}", rank, name, size,
-                              what.substr(0, what.find('\n'))),
+                              first_line(failure.what())),
                   "do all ranks run, and do they reach each other? GLOO_SOCKET_IFNAME or "
                   "NCCL_SOCKET_IFNAME names the network interface");
     }

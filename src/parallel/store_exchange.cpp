@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/first_line.h"
 #include "lorikeet/parallel/watchdog.h"
 
 namespace lorikeet {
@@ -30,10 +31,9 @@ c10::intrusive_ptr<c10d::Store> open_tcp_store(const std::string& address, int p
   try {
     return c10::make_intrusive<c10d::TCPStore>(address, options);
   } catch (const std::exception& failure) {
-    const std::string what = failure.what();
     throw Error(ExitCode::kCommunication,
                 fmt::format("the ranks' meeting point {}:{} cannot be {}: {}", address, port,
-                            is_host ? "opened" : "reached", what.substr(0, what.find('\n'))),
+                            is_host ? "opened" : "reached", first_line(failure.what())),
                 is_host ? "is the port taken? MASTER_PORT names another"
                         : "does rank 0 run, and do MASTER_ADDR and MASTER_PORT name its host?");
   }
@@ -95,11 +95,10 @@ std::vector<std::string> StoreExchange::gather(const std::string& mine) {
     // Whoever is here has seen all of this round, so all have left the round before.
     if (round > 0) store_->deleteKey(key(round - 1, rank_));
   } catch (const std::exception& failure) {
-    const std::string what = failure.what();
     throw Error(
         ExitCode::kCommunication,
         fmt::format("rank {} waited for rank {} ({}, round {}) up to {} s: {}", rank_, waiting_for,
-                    name_, round, seconds(timeout_), what.substr(0, what.find('\n'))),
+                    name_, round, seconds(timeout_), first_line(failure.what())),
         fmt::format("rank {} has died, is stuck or was never started; its own log says why",
                     waiting_for));
   }

@@ -14,6 +14,7 @@
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/first_line.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/log.h"
 #include "lorikeet/core/measure.h"
@@ -39,10 +40,8 @@ RunResult Trainer::run() {
   try {
     return train();
   } catch (const std::exception& failure) {
-    const std::string what = failure.what();  // LibTorch appends a backtrace
     try {
-      folder_.set_status(
-          {RunState::kFailed, state_.step, last_step(), what.substr(0, what.find('\n'))});
+      folder_.set_status({RunState::kFailed, state_.step, last_step(), first_line(failure.what())});
     } catch (const Error& error) {
       log_error("{}", error.what());
     }

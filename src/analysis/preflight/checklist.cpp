@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/first_line.h"
 #include "lorikeet/core/log.h"
 
 namespace lorikeet {
@@ -24,8 +25,7 @@ Finding find(const std::function<Finding()>& check) {
     if (error.code() == ExitCode::kCommunication) throw;
     return no_go(error.what());
   } catch (const std::exception& failure) {  // LibTorch appends a backtrace
-    const std::string what = failure.what();
-    return no_go(what.substr(0, what.find('\n')));
+    return no_go(first_line(failure.what()));
   }
 }
 

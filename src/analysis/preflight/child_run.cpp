@@ -11,6 +11,7 @@
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/first_line.h"
 #include "lorikeet/core/measure.h"
 #include "meeting.h"
 
@@ -26,13 +27,12 @@ constexpr auto kBeat = std::chrono::milliseconds(500);
 /// What the first rank says in the place of a problem.
 const std::string kFarEnough = "far enough";
 
-/// The first line of what is being handled.
+/// Of what is being handled.
 std::string what_is_wrong() {
   try {
     throw;
   } catch (const std::exception& failure) {
-    const std::string what = failure.what();  // LibTorch appends a backtrace
-    return what.substr(0, what.find('\n'));
+    return first_line(failure.what());
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "checks.h"
 #include "child_run.h"
+#include "lorikeet/core/first_line.h"
 
 namespace lorikeet {
 
@@ -35,8 +36,7 @@ void on_first(Trial& trial, ChildRun& run, const Work& work) {
     try {
       work();
     } catch (const std::exception& failure) {
-      const std::string what = failure.what();
-      trial.failure = what.substr(0, what.find('\n'));
+      trial.failure = first_line(failure.what());
     }
   }
   share(trial, run);
