@@ -104,6 +104,11 @@ void print_domains(const Dataset& dataset) {
   print(total);
 }
 
+void print_skipped(const Manifest& manifest) {
+  if (manifest.skipped_lines == 0) return;
+  fmt::print("bad lines skipped: {}\n", with_separators(manifest.skipped_lines));
+}
+
 void print_lengths(const Dataset& dataset) {
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < dataset.num_documents(); ++i) {
@@ -142,6 +147,7 @@ struct InspectArguments {
 void run_inspect(const InspectArguments& arguments) {
   const Dataset dataset(arguments.folder,
                         arguments.quick ? Dataset::Verify::kTables : Dataset::Verify::kEverything);
+  if (!arguments.quick) dataset.verify_tokenizer();
   if (arguments.document >= 0) {
     print_document(dataset, arguments.document);
     return;
@@ -152,9 +158,7 @@ void run_inspect(const InspectArguments& arguments) {
              with_separators(dataset.vocab_size()), to_hex(dataset.tokenizer_hash()));
   print_domains(dataset);
   print_lengths(dataset);
-  if (manifest.skipped_lines > 0) {
-    fmt::print("bad lines skipped: {}\n", with_separators(manifest.skipped_lines));
-  }
+  print_skipped(manifest);
   fmt::print("checksums: {}\n",
              arguments.quick ? "headers and tables are right; tokens not read" : "all are right");
 }
@@ -194,7 +198,9 @@ void run_tokenize(TokenizeArguments& arguments) {
                clock_time(report.seconds), report.documents / report.seconds,
                report.text_bytes / report.seconds / 1e6);
   }
-  print_domains(Dataset(options.output));
+  const Dataset dataset(options.output);
+  print_domains(dataset);
+  print_skipped(dataset.manifest());
 }
 
 void add_tokenize(CLI::App& data) {

@@ -12,15 +12,14 @@
 #include "local_disk.h"
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/log.h"
+#include "lorikeet/parallel/together.h"
 #include "snapshot.h"
 #include "steps.h"
-#include "together.h"
 
 namespace lorikeet {
 namespace {
 
 using checkpoint::Snapshot;
-using checkpoint::together;
 
 constexpr ExitCode kCode = ExitCode::kCheckpoint;
 

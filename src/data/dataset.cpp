@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "lorikeet/core/file.h"
 #include "lorikeet/core/hash.h"
 
 namespace lorikeet {
@@ -29,6 +30,15 @@ void Dataset::verify_tokens(int64_t first, int64_t stride) const {
   for (auto i = static_cast<size_t>(first); i < shards_.size(); i += static_cast<size_t>(stride)) {
     shards_[i].verify_tokens();
   }
+}
+
+void Dataset::verify_tokenizer() const {
+  const uint64_t hash = hash64(read_text_file(tokenizer_path(), ExitCode::kData));
+  if (hash == tokenizer_hash()) return;
+  throw Error(ExitCode::kData,
+              fmt::format("{}: expected hash {} from {}, found {}", tokenizer_path(),
+                          to_hex(tokenizer_hash()), kManifestFile, to_hex(hash)),
+              "bring back the tokenizer that made these tokens");
 }
 
 void Dataset::open_shard(const ShardRecord& record) {

@@ -13,6 +13,7 @@
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/log.h"
+#include "lorikeet/parallel/together.h"
 #include "lorikeet/train/device.h"
 #include "lorikeet/train/resume_rules.h"
 #include "lorikeet/train/trainer.h"
@@ -123,23 +124,17 @@ void Trainer::open_data() {
                     config_.data.shards, dataset_.vocab_size(), config_.model.vocab_size),
         fmt::format("set model.vocab_size to {} or more", dataset_.vocab_size()));
   }
+  dataset_.verify_tokenizer();  // it goes into the model's directory at the end
   loader_.require_batch(config_.train.batch_sequences);
 }
 
 /// The ranks share the shards, which may be terabytes, and refuse broken ones together.
 void Trainer::verify_data() {
-  std::string problem, hint;
-  try {
-    dataset_.verify_tokens(world_->rank(), world_->size());
-  } catch (const Error& error) {
-    problem = error.what();
-    hint = error.hint();
-  }
   Exchange& ranks = *world_->save_exchange();  // which waits long enough
-  const std::vector<std::string> problems = ranks.gather(problem), hints = ranks.gather(hint);
-  for (size_t rank = 0; rank < problems.size(); ++rank) {
-    if (!problems[rank].empty()) throw Error(ExitCode::kData, problems[rank], hints[rank]);
-  }
+  together(ranks, "verifying the data", [&] {
+    dataset_.verify_tokens(world_->rank(), world_->size());
+    return std::string();
+  });
 }
 
 void Trainer::resume(const TrainerOptions& options) {

@@ -154,6 +154,15 @@ TEST_F(BadInput, DataThatChangedBeforeAResume) {
   EXPECT_EQ(course("r").size(), 20u);
 }
 
+TEST_F(BadInput, ATokenizerThatIsNotTheDatas) {
+  const std::string shards = make_shards(data_testing::make_lines(60, "news"));
+  const std::string model = shards + "/tokenizer.model";
+  write_text(model, read_text(model) + "x");
+  expect_refused(run("r", {"data.shards=" + shards}), 3, {model, "expected hash", "manifest.json"});
+  std::filesystem::remove(model);
+  expect_refused(run("r", {"data.shards=" + shards}), 3, {model});
+}
+
 TEST_F(BadInput, AnOrderThatChangedBeforeAResume) {
   const std::string shards = make_shards(data_testing::make_lines(60, "news"));
   const Dataset data(shards);

@@ -197,6 +197,21 @@ TEST_F(Ranks, RefuseARankWithOtherData) {
   }
 }
 
+/// Each verifies some of the shards: rank 0 the only one here.
+TEST_F(Ranks, RefuseDamagedDataTogether) {
+  std::filesystem::copy(tiny_shards(), folder_ / "shards");
+  const std::string shard = folder_ / "shards/shard_00000.tokens";
+  std::string bytes = data_testing::read_text(shard);
+  bytes[bytes.size() / 2] ^= 1;
+  data_testing::write_text(shard, bytes);
+  for (Child& rank : start_ranks("damaged", {2, 1, 0},
+                                 small_steps() + Settings{"data.shards=" + folder_ / "shards"})) {
+    const Ended ended = rank.wait();
+    EXPECT_EQ(ended.code, 3) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("rank 0: " + shard));
+  }
+}
+
 /// Two threads, since all programs of a build are of one version.
 TEST_F(Ranks, RefuseARankOfAnotherVersion) {
   const int port = free_port();

@@ -33,6 +33,10 @@ class Dataset {
   /// @throws Error(kData)
   void verify_tokens(int64_t first = 0, int64_t stride = 1) const;
 
+  /// Verifies the tokenizer's model beside the shards.
+  /// @throws Error(kData) where it is missing or not that of the tokens
+  void verify_tokenizer() const;
+
   const std::string& folder() const { return folder_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t fingerprint() const { return fingerprint_; }

@@ -1,4 +1,4 @@
-#include "together.h"
+#include "lorikeet/parallel/together.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/first_line.h"
 
-namespace lorikeet::checkpoint {
+namespace lorikeet {
 namespace {
 
 using Json = nlohmann::json;
@@ -38,7 +38,7 @@ std::vector<Json> parse_outcomes(const std::vector<std::string>& texts) {
     const std::string first = place(outcomes.front()), theirs = place(outcomes.back());
     if (first == theirs) continue;
     throw Error(ExitCode::kInternal,
-                fmt::format("checkpoint: the ranks are not at the same place: rank 0 at '{}', rank "
+                fmt::format("the ranks are not at the same place: rank 0 at '{}', rank "
                             "{} at '{}'",
                             first, outcomes.size() - 1, theirs));
   }
@@ -77,4 +77,4 @@ std::vector<std::string> together(Exchange& ranks, const std::string& at,
               failure->hint());
 }
 
-}  // namespace lorikeet::checkpoint
+}  // namespace lorikeet

@@ -5,7 +5,7 @@
 
 #include "lorikeet/parallel/exchange.h"
 
-namespace lorikeet::checkpoint {
+namespace lorikeet {
 
 /// Runs `action` on every rank; what it throws on one rank is thrown on all of them, with that
 /// rank's number, so that all go the same way afterwards. With one rank it is only called.
@@ -16,4 +16,4 @@ namespace lorikeet::checkpoint {
 std::vector<std::string> together(Exchange& ranks, const std::string& at,
                                   const std::function<std::string()>& action);
 
-}  // namespace lorikeet::checkpoint
+}  // namespace lorikeet
