@@ -9,6 +9,7 @@
 #include "lorikeet/analysis/step_bench.h"
 #include "lorikeet/config/load.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 
 namespace lorikeet {
 
@@ -83,7 +84,7 @@ void add_merged_ffn(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "merged-ffn",
       "Merged experts, forward and backward, against a dense layer and the reference");
-  const CLI::Range positive(int64_t{1}, int64_t{1} << 40);
+  const CLI::Validator positive = whole_number(1);
   command->add_option("--hidden-size", options->hidden_sizes, "D; several with commas")
       ->delimiter(',')
       ->check(positive);
@@ -119,11 +120,11 @@ void add_step(CLI::App& bench) {
                       "1024, vocabulary 8192, 4 sequences, bf16");
   command->add_option("--set", options->overrides, "KEY=VALUE over the configuration's");
   command->add_option("--experts", options->experts, "Number of experts; 0: dense")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 12));
+      ->check(whole_number(0, 4096));
   command->add_option("--dtype", options->dtype, "fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   command->add_option("--repetitions", options->repetitions, "The best of so many steps")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      ->check(whole_number(1, 1'000'000));
   command->add_flag("--json", options->json, "One line of JSON");
   command->callback([options] { bench_step(*options); });
 }

@@ -18,6 +18,7 @@
 #include "lorikeet/train/run_folder.h"
 #include "tools/child_run.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 
 namespace lorikeet {
 
@@ -228,6 +229,7 @@ void add_compare_command(CLI::App& app) {
       ->add_option("--seeds", options->seeds,
                    "Train each with these seeds, as NAME_seedN: 1,2. Default: as the files say")
       ->delimiter(',')
+      ->check(seed_number())
       ->allow_extra_args(false);
   command->add_option("--set", options->overrides, "key=value, over all files; may be repeated")
       ->allow_extra_args(false);

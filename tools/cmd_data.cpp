@@ -14,18 +14,12 @@
 #include "lorikeet/data/tokenizer.h"
 #include "lorikeet/data/tokenizer_training.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 
 namespace lorikeet {
 namespace {
 
-int64_t count_option(const std::string& name, const std::string& text) {
-  try {
-    return parse_count(text).value;
-  } catch (const std::invalid_argument& error) {
-    throw Error(ExitCode::kUsage, fmt::format("{}: '{}': {}", name, text, error.what()),
-                "write a whole number, such as 64000, 64K or 10M");
-  }
-}
+constexpr const char* kCountHint = "write a whole number, such as 64000, 64K or 10M";
 
 double share_option(const std::string& name, const std::string& text) {
   const bool is_percent = text.ends_with('%');
@@ -59,8 +53,8 @@ struct TokenizerArguments {
 
 void run_tokenizer(TokenizerArguments& arguments) {
   TokenizerTraining& training = arguments.training;
-  training.vocab_size = count_option("--vocab-size", arguments.vocab_size);
-  training.sample_bytes = count_option("--sample-bytes", arguments.sample_bytes);
+  training.vocab_size = count_option("--vocab-size", arguments.vocab_size, 0, kCountHint);
+  training.sample_bytes = count_option("--sample-bytes", arguments.sample_bytes, 0, kCountHint);
   train_tokenizer(training);
   const Tokenizer tokenizer(training.output);
   fmt::print("{}: {} pieces, hash {}\n", training.output, with_separators(tokenizer.vocab_size()),
@@ -127,8 +121,10 @@ void print_lengths(const Dataset& dataset) {
 
 void print_document(const Dataset& dataset, int64_t number) {
   if (number >= dataset.num_documents()) {
-    throw Error(ExitCode::kUsage, fmt::format("--document: {} is not in 0 .. {}", number,
-                                              dataset.num_documents() - 1));
+    throw Error(
+        ExitCode::kUsage,
+        fmt::format("--document: {} is not in 0 .. {}", number, dataset.num_documents() - 1),
+        "without --document the command lists how many there are");
   }
   const DocumentInfo document = dataset.document(number);
   fmt::print("document {}: domain {}, {}, {} tokens, text hash {}\n", number,
@@ -168,7 +164,7 @@ void add_inspect(CLI::App& data) {
   auto arguments = std::make_shared<InspectArguments>();
   command->add_option("folder", arguments->folder, "Made by `lorikeet data tokenize`")->required();
   command->add_option("--document", arguments->document, "Show this document, decoded, from 0")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0));
   command->add_flag("--quick", arguments->quick, "Leave the tokens' checksums unread");
   command->callback([arguments] { run_inspect(*arguments); });
 }
@@ -186,7 +182,7 @@ struct TokenizeArguments {
 void run_tokenize(TokenizeArguments& arguments) {
   TokenizeOptions& options = arguments.options;
   options.held_out = share_option("--held-out", arguments.held_out);
-  options.shard_tokens = count_option("--shard-tokens", arguments.shard_tokens);
+  options.shard_tokens = count_option("--shard-tokens", arguments.shard_tokens, 1, kCountHint);
   options.add_bos = !arguments.no_bos;
   options.add_eos = !arguments.no_eos;
   const TokenizeReport report = tokenize(options);
@@ -217,7 +213,9 @@ void add_tokenize(CLI::App& data) {
       ->capture_default_str();
   command->add_option("--shard-tokens", arguments->shard_tokens, "Tokens a shard, about")
       ->capture_default_str();
-  command->add_option("--threads", options.threads, "0: all cores")->capture_default_str();
+  command->add_option("--threads", options.threads, "0: all cores")
+      ->check(whole_number(0, 4096))
+      ->capture_default_str();
   command->add_flag("--no-bos", arguments->no_bos, "No BOS in front of a document");
   command->add_flag("--no-eos", arguments->no_eos, "No EOS behind a document");
   command->add_flag("--force", options.force, "Start over, whatever is in the folder");

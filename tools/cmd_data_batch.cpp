@@ -16,6 +16,7 @@
 #include "lorikeet/similarity/similarity_order.h"
 #include "lorikeet/train/device.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 
 namespace lorikeet {
 namespace {
@@ -41,15 +42,6 @@ struct BatchArguments {
 std::string or_beside_shards(const std::string& given, const BatchArguments& arguments,
                              const char* name) {
   return given.empty() ? (fs::path(arguments.folder) / name).string() : given;
-}
-
-int64_t bytes_option(const std::string& name, const std::string& text) {
-  try {
-    return parse_count(text).value;
-  } catch (const std::invalid_argument& error) {
-    throw Error(ExitCode::kUsage, fmt::format("{}: '{}': {}", name, text, error.what()),
-                "write bytes, such as 500M or 4B");
-  }
 }
 
 void print_summary(const SimilarityOrder& order, const std::string& output, double seconds) {
@@ -89,7 +81,8 @@ std::string device_name(DeviceChoice choice, int64_t local_rank) {
 }
 
 std::unique_ptr<Encoder> make_encoder(BatchArguments& arguments, const Crew& crew) {
-  const int64_t memory = bytes_option("--memory", arguments.memory);
+  const int64_t memory =
+      count_option("--memory", arguments.memory, 1, "write bytes, such as 500M or 4B");
   if (arguments.encoder == "lexical") {
     arguments.lexical.memory_bytes = memory;
     return make_lexical_encoder(arguments.lexical);
@@ -132,38 +125,37 @@ void add_stage_options(CLI::App& command, BatchArguments& arguments) {
       {"off", FindingMode::kOff}, {"mark", FindingMode::kMark}, {"drop", FindingMode::kDrop}};
   SimilarityOrderOptions& order = arguments.order;
   command.add_option("--neighbours", order.num_neighbours, "Nearest documents of each")
-      ->check(CLI::Range(1, 1000))
+      ->check(whole_number(1, 1000))
       ->capture_default_str();
-  command
-      .add_option("--filters", order.filters,
-                  "Documents that repeat a few tokens or words: off: not looked for; mark: counted "
-                  "and kept (default); drop: left out")
-      ->transform(CLI::CheckedTransformer(kModes));
-  command
-      .add_option("--duplicates", order.duplicates,
-                  "off: not looked for; mark: counted and kept (default); drop: left out")
-      ->transform(CLI::CheckedTransformer(kModes));
+  add_choice(command, "--filters", order.filters, kModes,
+             "Documents that repeat a few tokens or words: off: not looked for; mark: counted "
+             "and kept (default); drop: left out");
+  add_choice(command, "--duplicates", order.duplicates, kModes,
+             "off: not looked for; mark: counted and kept (default); drop: left out");
   command
       .add_option("--duplicate-cosine", order.duplicate_rule.cosine,
                   "From this cosine on a document repeats another; above 1: none does")
+      ->check(real_number(0, 2))
       ->capture_default_str();
   command
       .add_option("--duplicate-jaccard", order.duplicate_rule.jaccard,
                   "The same for the share of common word 3-grams")
+      ->check(real_number(0, 2))
       ->capture_default_str();
-  command.add_option("--seed", order.seed, "Of the jumps at dead ends")->capture_default_str();
+  command.add_option("--seed", order.seed, "Of the jumps at dead ends")
+      ->check(seed_number())
+      ->capture_default_str();
   command
       .add_option("--path-shards", order.path_shards,
                   "Cut the documents into so many paths, walked in parallel")
-      ->check(CLI::Range(1, 100000))
+      ->check(whole_number(1, 100'000))
       ->capture_default_str();
   command
       .add_option("--improve", order.improve_passes,
                   "Passes of local improvement (Or-opt and 2-opt) over the path, at most")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
-  command.add_option("--until", order.last, "Stop behind this stage; default: order")
-      ->transform(CLI::CheckedTransformer(kStages));
+  add_choice(command, "--until", order.last, kStages, "Stop behind this stage; default: order");
 }
 
 void add_encoder_options(CLI::App& command, BatchArguments& arguments) {
@@ -180,36 +172,34 @@ void add_encoder_options(CLI::App& command, BatchArguments& arguments) {
       .add_option("--encoder", arguments.encoder,
                   "lexical (BM25, no model), or the directory of a BERT-family encoder")
       ->capture_default_str();
-  command.add_option("--precision", dense.uses_bf16, "Of the encoder: fp32 (default) or bf16")
-      ->transform(CLI::CheckedTransformer(kPrecisions));
-  command
-      .add_option("--device", arguments.device,
-                  "Of the encoder: auto (default; a GPU where there is one), cpu or cuda")
-      ->transform(CLI::CheckedTransformer(kDevices));
+  add_choice(command, "--precision", dense.uses_bf16, kPrecisions,
+             "Of the encoder: fp32 (default) or bf16");
+  add_choice(command, "--device", arguments.device, kDevices,
+             "Of the encoder: auto (default; a GPU where there is one), cpu or cuda");
   command
       .add_option("--chunks", dense.max_chunks,
                   "Chunks of 512 tokens of a document that the encoder reads; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   command
       .add_option("--batch-tokens", dense.batch_tokens,
                   "Tokens that a thread, or the GPU, embeds at once")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
-  command.add_option("--search", dense.search.kind, "auto (default), exact, ivf, ivf-sq or ivf-pq")
-      ->transform(CLI::CheckedTransformer(kKinds));
+  add_choice(command, "--search", dense.search.kind, kKinds,
+             "auto (default), exact, ivf, ivf-sq or ivf-pq");
   command.add_option("--probes", dense.search.num_probes, "Lists that an IVF search reads")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   command
       .add_option("--terms", arguments.lexical.num_terms,
                   "Words of a document that the lexical encoder compares")
-      ->check(CLI::Range(1, 100000))
+      ->check(whole_number(1, 100'000))
       ->capture_default_str();
   command
       .add_option("--postings", arguments.lexical.max_postings,
                   "Documents that its index lists for a word, at most")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
 }
 
@@ -228,14 +218,16 @@ void add_data_batch(CLI::App& data) {
   add_stage_options(*command, *arguments);
   command->add_option("--memory", arguments->memory, "Bytes for one index; more rows, more indices")
       ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "0: all cores")->capture_default_str();
+  command->add_option("--threads", arguments->threads, "0: all cores")
+      ->check(whole_number(0, 4096))
+      ->capture_default_str();
   command->add_flag(
       "--report", arguments->has_report,
       "Print what the order is worth, and write it as report.html in the work folder");
   command
       ->add_option("--context-length", arguments->context_length,
                    "Tokens of the contexts that the report counts")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   command->add_flag("--force", arguments->force, "Start over, whatever is in the work folder");
   command->callback([arguments] { run_batch(*arguments); });

@@ -11,6 +11,7 @@
 #include "lorikeet/evaluate/model_tokenizer.h"
 #include "lorikeet/model/load.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 
 namespace lorikeet {
 
@@ -60,6 +61,7 @@ void add_generate_command(CLI::App& app) {
   prompt->add_option("--prompt-file", given->prompt_file, "A file, taken byte for byte");
   prompt->require_option(1);
   command->add_option("--max-tokens", options.max_tokens, "Tokens to write at most")
+      ->check(whole_number(1))
       ->capture_default_str();
   command
       ->add_option("--routing", given->routing,
@@ -69,14 +71,18 @@ void add_generate_command(CLI::App& app) {
   command
       ->add_option("--temperature", options.sampling.temperature,
                    "Divides the logits; 0: always the most probable token")
+      ->check(real_number(0, 1e6))
       ->capture_default_str();
   command->add_option("--top-k", options.sampling.top_k, "Only the K most probable; 0: all")
+      ->check(whole_number(0))
       ->capture_default_str();
   command
       ->add_option("--top-p", options.sampling.top_p,
                    "Only the fewest most probable that together reach P")
+      ->check(real_number(0, 1))
       ->capture_default_str();
   command->add_option("--seed", options.sampling.seed, "Of the random draws")
+      ->check(seed_number())
       ->capture_default_str();
   command->callback([given] { run_generate(*given); });
 }

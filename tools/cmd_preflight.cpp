@@ -15,6 +15,7 @@
 #include "lorikeet/core/version.h"
 #include "lorikeet/train/device.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 #include "tools/ranks.h"
 #include "tools/report.h"
 
@@ -79,7 +80,7 @@ void add_preflight_command(CLI::App& app) {
   command->add_option("--set", options->overrides, "key=value, over the file; may be repeated")
       ->allow_extra_args(false);
   const auto limit = [&](const char* name, const char* help, auto set) {
-    command->add_option_function<double>(name, set, help)->check(CLI::Range(0.0, 1e12));
+    command->add_option_function<double>(name, set, help)->check(real_number(0, 1e12));
   };
   limit("--min-bandwidth", "MB/s that a rank has to send in every collective",
         [options](double value) { options->limits.bandwidth = value * kMega; });

@@ -149,7 +149,8 @@ void TokenizeJob::check_options() {
            "0.01 holds one document in a hundred out");
   }
   if (options_.shard_tokens < 1) {
-    refuse(fmt::format("--shard-tokens: {} is not positive", options_.shard_tokens), "");
+    refuse(fmt::format("--shard-tokens: {} is not positive", options_.shard_tokens),
+           "64M is usual");
   }
   if (options_.add_bos && tokenizer_.bos() < 0) {
     refuse(fmt::format("{}: the tokenizer has no BOS", options_.tokenizer), "give --no-bos");
