@@ -11,6 +11,7 @@
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/json_problem.h"
 
 namespace lorikeet {
 
@@ -150,10 +151,10 @@ RunCurve read_run_curve(const std::string& folder) {
       }
     } catch (const nlohmann::json::exception& problem) {
       if (lines.eof()) break;  // a line that was being written when the run was killed
-      throw Error(
-          ExitCode::kCheckpoint,
-          fmt::format("{}:{}: not a row of metrics: {}", path, number_of_line, problem.what()),
-          "a run that goes on cuts the file back to its checkpoint");
+      throw Error(ExitCode::kCheckpoint,
+                  fmt::format("{}:{}: not a row of metrics: it {}", path, number_of_line,
+                              json_problem(problem)),
+                  "a run that goes on cuts the file back to its checkpoint");
     }
   }
   for (auto& [step, validation] : validations) {

@@ -10,6 +10,7 @@
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/hash.h"
+#include "lorikeet/core/json_problem.h"
 
 namespace lorikeet::checkpoint {
 namespace {
@@ -207,7 +208,7 @@ Manifest parse_manifest(std::string_view text, const std::string& path) {
     if (!problem.empty()) refuse(path, problem);
     return manifest;
   } catch (const Json::exception& error) {
-    refuse(path, fmt::format("is not the manifest of a checkpoint ({})", error.what()));
+    refuse(path, fmt::format("is not the manifest of a checkpoint: it {}", json_problem(error)));
   }
 }
 

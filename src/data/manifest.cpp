@@ -1,12 +1,14 @@
 #include "lorikeet/data/manifest.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/hash.h"
+#include "lorikeet/core/json_problem.h"
 
 namespace lorikeet {
 
@@ -19,9 +21,9 @@ constexpr int kVersion = 1;
 
 // 64-bit hashes stand as hexadecimal strings: many JSON readers round large numbers.
 uint64_t from_hex(const std::string& text) {
-  size_t used = 0;
-  const uint64_t value = std::stoull(text, &used, 16);
-  if (used != text.size() || text.size() != 16) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  if (error != std::errc() || end != text.data() + text.size() || text.size() != 16) {
     throw std::invalid_argument(fmt::format("\"{}\" is not a hash of 16 digits", text));
   }
   return value;
@@ -134,18 +136,24 @@ std::string to_json(const Manifest& manifest) {
 Manifest read_manifest(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / kManifestFile).string();
   if (!std::filesystem::exists(path)) {
+    const bool is_there = std::filesystem::exists(folder);
     throw Error(ExitCode::kData,
-                fmt::format("{}: there is no {} in this folder", folder, kManifestFile),
+                is_there ? fmt::format("{}: there is no {} in this folder", folder, kManifestFile)
+                         : fmt::format("{}: there is no such folder of token shards", folder),
                 "make one with `lorikeet data tokenize --output " + folder +
                     " ...`; the same command continues a run that was stopped");
   }
   const std::string text = read_text_file(path, ExitCode::kData);
+  std::string problem;
   try {
     return parse(Json::parse(text));
-  } catch (const std::exception& error) {
-    throw Error(ExitCode::kData, fmt::format("{}: {}", path, error.what()),
-                "the manifest was changed or is from another version: tokenize again with --force");
+  } catch (const Json::exception& error) {
+    problem = json_problem(error);
+  } catch (const std::invalid_argument& error) {
+    problem = error.what();
   }
+  throw Error(ExitCode::kData, fmt::format("{}: {}", path, problem),
+              "the manifest was changed or is from another version: tokenize again with --force");
 }
 
 }  // namespace lorikeet

@@ -10,6 +10,7 @@
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/json_problem.h"
 
 namespace lorikeet {
 
@@ -52,8 +53,9 @@ std::optional<TokenizeState> read_state(const std::string& folder) {
       state.shards.push_back({shard.at(0), shard.at(1), shard.at(2), shard.at(3)});
     }
     return state;
-  } catch (const std::exception& error) {
-    throw Error(ExitCode::kData, fmt::format("{}: {}", path, error.what()), "--force starts over");
+  } catch (const Json::exception& error) {
+    throw Error(ExitCode::kData, fmt::format("{}: {}", path, json_problem(error)),
+                "--force starts over");
   }
 }
 

@@ -29,7 +29,7 @@ Tokenizer::Tokenizer(const std::string& path) {
       throw std::invalid_argument("has no pieces");
     }
     if (const auto status = model->processor.LoadFromSerializedProto(bytes); !status.ok()) {
-      throw std::invalid_argument(status.error_message());
+      throw std::invalid_argument("its pieces or settings contradict each other");
     }
     if (BpeEncoder::supports(parsed)) {
       model->encoder.emplace(std::move(parsed));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <regex>
 #include <unordered_map>
 
 #include "lorikeet/core/error.h"
@@ -112,6 +113,19 @@ std::unordered_map<std::string, std::string> trainer_arguments(const TokenizerTr
           {"minloglevel", "2"}};
 }
 
+/// SentencePiece's message names its source file and condition: of it only the number is told.
+std::string size_problem(const std::string& message) {
+  std::smatch found;
+  if (std::regex_search(message, found, std::regex(R"(\d+ vs (\d+)\.)"))) {
+    return fmt::format("is less than {}, the text's characters and the special pieces",
+                       found[1].str());
+  }
+  if (std::regex_search(message, found, std::regex(R"(value <= (\d+))"))) {
+    return fmt::format("is more than {}, what the text offers", found[1].str());
+  }
+  return "is not possible with this text";
+}
+
 }  // namespace
 
 void train_tokenizer(const TokenizerTraining& options) {
@@ -121,6 +135,12 @@ void train_tokenizer(const TokenizerTraining& options) {
     throw Error(ExitCode::kUsage,
                 fmt::format("--vocab-size: {} is less than {}", options.vocab_size, kSmallest),
                 "256 pieces are bytes and 3 are special; 8000 to 64000 are usual");
+  }
+  constexpr int64_t kLargest = 1 << 24;  // model.vocab_size's limit
+  if (options.vocab_size > kLargest) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("--vocab-size: {} is more than {}", options.vocab_size, kLargest),
+                "8000 to 64000 are usual");
   }
   const int64_t bytes = count_text_bytes(options);
   uint64_t keep_below = UINT64_MAX;
@@ -133,12 +153,10 @@ void train_tokenizer(const TokenizerTraining& options) {
   const auto status =
       sentencepiece::SentencePieceTrainer::Train(trainer_arguments(options), &sentences, &model);
   if (!status.ok()) {
-    throw Error(
-        ExitCode::kUsage,
-        fmt::format("--vocab-size {}: SentencePiece refuses: {}", options.vocab_size,
-                    status.error_message()),
-        "a vocabulary must hold every common character, and cannot have more pieces than the "
-        "text offers: choose another size, or give more text");
+    throw Error(ExitCode::kUsage,
+                fmt::format("--vocab-size: {} {}", options.vocab_size,
+                            size_problem(status.error_message())),
+                "choose another size, or give more text");
   }
   write_file_atomically(options.output, model, ExitCode::kData);
 }

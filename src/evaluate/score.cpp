@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lorikeet/core/error.h"
+#include "lorikeet/core/json_problem.h"
 #include "lorikeet/evaluate/model_tokenizer.h"
 #include "lorikeet/ops/functions.h"
 
@@ -137,13 +138,8 @@ int64_t score_lines(LanguageModel& model, const std::string& model_directory, Li
     InputLine parsed;
     try {
       parsed = parse_line(text, model->config().vocab_size, tokenizer);
-    } catch (const nlohmann::json::parse_error& error) {
-      // Its own words speak of "line 1", which is any line of the file.
-      throw Error(ExitCode::kData,
-                  fmt::format("{}: not JSON: broken at byte {}", files.position(), error.byte),
-                  hint);
     } catch (const nlohmann::json::exception& error) {
-      throw Error(ExitCode::kData, fmt::format("{}: not JSON: {}", files.position(), error.what()),
+      throw Error(ExitCode::kData, fmt::format("{}: {}", files.position(), json_problem(error)),
                   hint);
     } catch (const std::invalid_argument& error) {
       throw Error(ExitCode::kData, fmt::format("{}: {}", files.position(), error.what()), hint);

@@ -196,6 +196,8 @@ TEST_F(Tokenize, RefusesEmptyInputAndBadOptions) {
   EXPECT_THAT(error_of([&] { tokenize(options_); }), HasSubstr("none.jsonl"));
   EXPECT_THAT(error_of([&] { Dataset data(options_.output); }),
               HasSubstr("there is no manifest.json"));
+  EXPECT_THAT(error_of([&] { Dataset data(folder_ / "none"); }),
+              HasSubstr("none: there is no such folder of token shards"));
 }
 
 TEST_F(Tokenize, AShardOfAnotherRunOrAChangedManifestIsRefused) {
@@ -220,6 +222,29 @@ TEST_F(Tokenize, AShardOfAnotherRunOrAChangedManifestIsRefused) {
   manifest[at] = manifest[at] == '0' ? '1' : '0';
   write_text(options_.output + "/manifest.json", manifest);
   EXPECT_THAT(error_of([&] { Dataset data(options_.output); }), HasSubstr("expected fingerprint"));
+}
+
+TEST_F(Tokenize, ABrokenManifestIsRefusedInOurOwnWords) {
+  tokenize(options_);
+  const std::string path = options_.output + "/manifest.json", good = read_text(path);
+  const auto refusal = [&](const std::string& old, const std::string& changed) {
+    std::string text = good;
+    text.replace(text.find(old), old.size(), changed);
+    write_text(path, text);
+    return error_of([&] { Dataset data(options_.output); });
+  };
+  EXPECT_EQ(
+      refusal("\"vocab_size\"", "vocab_size"),
+      fmt::format("{}: is not JSON: broken at byte {}", path, good.find("\"vocab_size\"") + 1));
+  EXPECT_EQ(refusal("\"vocab_size\"", "\"size\""), path + ": lacks the key 'vocab_size'");
+  EXPECT_EQ(refusal("\"bos\": ", "\"bos\": [], \"x\": "),
+            path + ": holds a value of another kind than it must");
+  EXPECT_EQ(refusal("\"checksum\": \"", "\"checksum\": \"xyz"),
+            fmt::format("{}: \"xyz{}\" is not a hash of 16 digits", path,
+                        good.substr(good.find("\"checksum\": \"") + 13, 16)));
+  write_text(path, "[1]");
+  EXPECT_EQ(error_of([&] { Dataset data(options_.output); }),
+            path + ": holds a value of another kind than it must");
 }
 
 TEST_F(Tokenize, SaysSoWhenTheDiskIsFull) {

@@ -139,7 +139,7 @@ TEST_F(ScoreFile, GivesALineForEachLine) {
 }
 
 TEST_F(ScoreFile, RefusesWhatIsNoRequestWithFileAndLine) {
-  EXPECT_THAT(refusal("{\"ids\": [1, 2"), HasSubstr("not JSON"));
+  EXPECT_THAT(refusal("{\"ids\": [1, 2"), HasSubstr("is not JSON: broken at byte"));
   EXPECT_THAT(refusal("[1, 2]"), HasSubstr("not an object with either \"ids\" or \"text\""));
   EXPECT_THAT(refusal("{\"ids\": 3}"), HasSubstr("\"ids\" must be a list"));
   EXPECT_THAT(refusal("{\"ids\": [1, \"a\"]}"), HasSubstr("holds \"a\", not a whole number"));

@@ -44,6 +44,32 @@ expect 2 'model.hidden_size: -8' pretrain run.yaml --set model.hidden_size=-8
 expect 2 'model.hidden_size: 1e30' pretrain run.yaml --set model.hidden_size=1e30
 expect 2 'train.steps: 9{30} is too large' pretrain run.yaml --set "train.steps=$(printf '9%.0s' {1..30})"
 
+# --- 2: numbers and names of options, before any file is read
+options() {
+  local pattern=$1
+  shift
+  expect 2 "$pattern" "$@"
+  [ "$("$program" "$@" 2>&1 | grep -c '^hint: ')" = 1 ] || { echo "no hint: lorikeet $*"; exit 1; }
+}
+tokenize=(data tokenize --input none.jsonl --tokenizer none.model --output none)
+options "data tokenize: --threads: '-3' is not a whole number from 0 to 4096" "${tokenize[@]}" --threads -3
+options "data batch: --threads: '-1' is not a whole number" data batch none --threads -1
+options "data batch: --seed: '-1' is not a whole number" data batch none --seed -1
+options "data batch: --duplicate-cosine: 'nan' is not a number from 0 to 2" data batch none --duplicate-cosine nan
+options "data batch: --chunks: '-1' is not a whole number from 0 to 1000000000000" data batch none --chunks -1
+options 'data batch: --precision: 1 not in .bf16,fp32' data batch none --precision 1
+options "data inspect: --document: '-1' is not a whole number" data inspect none --document -1
+options "generate: --seed: '-1' is not a whole number" generate none --prompt x --seed -1
+options "generate: --max-tokens: '0' is not a whole number from 1" generate none --prompt x --max-tokens 0
+options "generate: --top-k: '1.5' is not a whole number" generate none --prompt x --top-k 1.5
+options "generate: --top-p: 'nan' is not a number from 0 to 1" generate none --prompt x --top-p nan
+options "generate: --temperature: '-1' is not a number" generate none --prompt x --temperature -1
+options "compare: --seeds: '-1' is not a whole number" compare none.yaml --seeds 1,-1
+options "preflight: --memory-slack: 'nan' is not a number" preflight none.yaml --memory-slack nan
+options "bench merged-ffn: --tokens: '1e3' is not a whole number" bench merged-ffn --tokens 1e3
+help=$("$program" data batch --help)
+! grep -E 'BOOLEAN|ENUM|->' <<<"$help" || { echo "data batch --help shows numbers for names"; exit 1; }
+
 # --- 7: a machine that is not fit for the run
 expect 7 'preflight: no-go' preflight run.yaml --set parallel.shard=2 --set output=runs
 grep -q '"verdict": "no-go"' runs/run/preflight.json
@@ -121,6 +147,19 @@ expect 3 'no_such_shards: ' pretrain run.yaml --set data.shards=no_such_shards
 expect 3 'no_such.jsonl: ' data tokenizer --input no_such.jsonl --output refused.model
 expect 3 'the input holds no documents' data tokenizer --input empty.jsonl --output refused.model
 expect 3 'no_such_shards: ' data inspect no_such_shards
+printf '{"text": "one two three"}\n{"text": "two three four"}\n' >two.jsonl
+"$program" data tokenizer --input two.jsonl --vocab-size 275 --output small.model >/dev/null 2>&1
+"$program" data tokenize --input two.jsonl --tokenizer small.model --output shards --held-out 0 >/dev/null 2>&1
+expect 2 '--vocab-size: 262 is less than 2[0-9]+, the text.s characters' \
+  data tokenizer --input two.jsonl --vocab-size 262 --output refused.model
+expect 2 "--shard-tokens: '0': is less than 1" \
+  data tokenize --input two.jsonl --tokenizer small.model --output refused --shard-tokens 0
+expect 2 '--document: 99999 is not in 0 .. 1' data inspect shards --document 99999
+expect 2 "--memory: '0': is less than 1" data batch shards --memory 0
+head -c 200 shards/manifest.json >cut.json && cp cut.json shards/manifest.json
+expect 3 'shards/manifest.json: is not JSON: broken at byte 20[0-9]' data inspect shards
+head -c 300 small.model >cut.model
+expect 3 'cut.model: is not a SentencePiece model: ' data tokenize --input two.jsonl --tokenizer cut.model --output refused
 [ ! -e refused.model ] || { echo "a refused input left a tokenizer"; exit 1; }
 [ ! -e refused.jsonl ] || { echo "a refused input left an output file"; exit 1; }
 echo "mistakes end with their exit codes"
