@@ -25,8 +25,10 @@ template <class Visitor>
 void describe(Visitor& v, DataConfig& c) {
   v.field("shards", c.shards, Text{.what = "a folder"},
           "Token shards, made by `lorikeet data tokenize`.");
-  v.field("tokenizer", c.tokenizer, Text{.what = "a file"},
-          "SentencePiece model; copied into the model directories of the run.");
+  v.field(
+      "tokenizer", c.tokenizer, Text{.what = "a file"},
+      "SentencePiece model for `lorikeet consolidate` where the one beside the shards is gone; a "
+      "run that names another one than that is refused. Model directories get the shards' own.");
   v.field("order", c.order, Text{.what = "random, similarity, or a file", .may_be_empty = false},
           "In which order documents fill contexts: shuffled, similar ones after each other, or as "
           "a document order file says.");
@@ -103,7 +105,8 @@ template <class Visitor>
 void describe(Visitor& v, EvaluateConfig& c) {
   v.field("every", c.every, schema::kRecurring, "How often the validation loss is measured.");
   v.field("batches", c.batches, Whole{1, 1'000'000'000},
-          "Validation batches, at most, for each domain.");
+          "Validation batches, of `train.micro_batch` sequences, at most, for each domain. With "
+          "another `micro_batch` other sequences are validated.");
 }
 
 template <class Visitor>

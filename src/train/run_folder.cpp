@@ -13,6 +13,7 @@
 
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/log.h"
 
 namespace lorikeet {
 
@@ -61,6 +62,19 @@ bool RunFolder::is_held(const std::string& path) {
   const bool is_held = ::flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   ::close(lock);
   return is_held;
+}
+
+void RunFolder::record_refusal(const std::string& path, const std::string& message) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return;
+  try {
+    const RunFolder folder(path);
+    const RunStatus before = folder.status().value_or(RunStatus());
+    if (before.state == RunState::kDiverged) return;
+    folder.set_status({RunState::kFailed, before.step, before.total_steps, message});
+  } catch (const std::exception& error) {
+    log_debug("{}", error.what());
+  }
 }
 
 RunFolder::~RunFolder() {

@@ -295,19 +295,22 @@ RunResult Trainer::leave(RunState state, const std::string& message) {
   prefetcher_.reset();
   RunResult result{state, {}, false};
   if (world_->mesh().monitor().trace().is_on()) write_trace();  // ended within its steps
-  if (const std::string shares = times_.to_text(); !shares.empty()) {
-    log_info("time: {}; stalled {:.2f}%", shares, 100 * times_.stall_share());
-  }
-  store_.wait();
+  const bool has_trained = !times_.to_text().empty();
+  times_.measure("checkpoints", [&] { store_.wait(); });
   if (state == RunState::kDiverged) {
     log_error("the run has diverged at step {}: {}", state_.step, message);
   } else if (!was_finished_ && state_.step > 0) {  // step 0 follows from the configuration alone
-    result.is_saved = save_last(state);
+    times_.measure("checkpoints", [&] { result.is_saved = save_last(state); });
   }
   if (state == RunState::kFinished) {
-    for (const auto& callback : callbacks_) callback->at_end(state_);
+    times_.measure(TimeShares::kValidation, [&] {
+      for (const auto& callback : callbacks_) callback->at_end(state_);
+    });
     result.validation = validation_->latest();
-    if (!was_finished_) write_model();
+    if (!was_finished_) times_.measure("writing the model", [&] { write_model(); });
+  }
+  if (has_trained) {
+    log_info("time: {}; stalled {:.2f}%", times_.to_text(), 100 * times_.stall_share());
   }
   try {
     folder_.set_status({state, state_.step, last_step(), message});

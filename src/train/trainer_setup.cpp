@@ -11,6 +11,7 @@
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/first_line.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/log.h"
 #include "lorikeet/parallel/together.h"
@@ -74,7 +75,7 @@ std::string run_path(const RunConfig& config) { return config.output + "/" + con
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
+Trainer::Trainer(const RunConfig& config, const TrainerOptions& options) try
     : config_(config),
       code_version_(options.code_version),
       world_(prepare_world(config, options.world)),
@@ -103,9 +104,12 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   peak_flops_ = config.log.peak_flops > 0 ? config.log.peak_flops
                                           : measure_peak_flops(world_->device(), dtype);
   make_callbacks();
-  if (was_finished_) {
-    log_info("the run is finished already: nothing is left to do");
-    validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
+  if (was_finished_) log_info("the run is finished already: nothing is left to do");
+  // Also of a run at its end whose status a refused start has changed since.
+  validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
+} catch (const std::exception& refusal) {  // the members are gone, and with them the folder's lock
+  if (!options.world || options.world->is_first()) {
+    RunFolder::record_refusal(run_path(config), first_line(refusal.what()));
   }
 }
 
@@ -125,6 +129,14 @@ void Trainer::open_data() {
         fmt::format("set model.vocab_size to {} or more", dataset_.vocab_size()));
   }
   dataset_.verify_tokenizer();  // it goes into the model's directory at the end
+  const std::string& tokenizer = config_.data.tokenizer;
+  if (!tokenizer.empty() &&
+      hash64(read_text_file(tokenizer, ExitCode::kData)) != dataset_.tokenizer_hash()) {
+    throw Error(ExitCode::kData,
+                fmt::format("data.tokenizer: {} is not the tokenizer that made {}", tokenizer,
+                            config_.data.shards),
+                fmt::format("leave it out, or set it to {} or a copy", dataset_.tokenizer_path()));
+  }
   loader_.require_batch(config_.train.batch_sequences);
 }
 

@@ -225,6 +225,37 @@ TEST_F(BadInput, TwoRunsInOneFolder) {
   EXPECT_TRUE(first.is_running());
 }
 
+TEST_F(BadInput, ARefusedStartSaysSoInTheStatus) {
+  const Settings missing = {"data.shards=" + folder_ / "none"};
+  expect_refused(run("new", missing), 3, {folder_ / "none"});
+  EXPECT_EQ(status("new").at("state"), "failed");
+  EXPECT_EQ(status("new").at("step"), 0);
+  finish("new");
+
+  expect_refused(run("new", missing), 3, {folder_ / "none"});
+  EXPECT_EQ(status("new").at("state"), "failed") << "it was finished, but this start was not";
+  EXPECT_THAT(status("new").at("message").get<std::string>(), HasSubstr(folder_ / "none"));
+  EXPECT_EQ(status("new").at("step"), 30);
+  EXPECT_EQ(status("new").at("total_steps"), 30);
+  const std::vector<Json> rows = metrics("new");
+  finish("new");
+  expect_same(metrics("new"), rows);
+}
+
+TEST_F(BadInput, ARefusedStartLeavesNoFolderWhereNoneWasLocked) {
+  expect_refused(run("new", {"parallel.shard=2"}), 2, {"parallel"});
+  EXPECT_FALSE(exists("new", ""));
+}
+
+TEST_F(BadInput, AnotherTokenizerThanTheShards) {
+  const std::string other = folder_ / "other.model";
+  write_text(other, read_text(data_testing::small_tokenizer()) + "\n");
+  expect_refused(run("r", {"data.tokenizer=" + other}), 3,
+                 {"data.tokenizer: " + other, "is not the tokenizer that made " + tiny_shards(),
+                  tiny_shards() + "/tokenizer.model"});
+  finish("r", {"data.tokenizer=" + data_testing::small_tokenizer()});
+}
+
 /// Room for the run's small files, but not for a checkpoint. Failed saves are tried again for a
 /// while.
 class SlowBadInput : public BadInput {};

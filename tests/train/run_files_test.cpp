@@ -147,6 +147,30 @@ TEST(RunFolder, TheStatusComesBack) {
   }
 }
 
+TEST(RunFolder, TellsOfARefusedStartWithoutMakingAFolderOrWakingADivergedRun) {
+  const TemporaryFolder folder;
+  RunFolder::record_refusal(folder / "none", "no data");
+  EXPECT_FALSE(std::filesystem::exists(folder / "none"));
+  const auto after_refusal = [&](RunState before) {
+    RunFolder(folder / "run").set_status({before, 7, 30, "as it was"});
+    RunFolder::record_refusal(folder / "run", "no data");
+    return *RunFolder(folder / "run").status();
+  };
+  for (const RunState before :
+       {RunState::kRunning, RunState::kPreempted, RunState::kFinished, RunState::kFailed}) {
+    const RunStatus status = after_refusal(before);
+    EXPECT_EQ(status.state, RunState::kFailed);
+    EXPECT_EQ(status.step, 7);
+    EXPECT_EQ(status.total_steps, 30);
+    EXPECT_EQ(status.message, "no data");
+  }
+  EXPECT_EQ(after_refusal(RunState::kDiverged).state, RunState::kDiverged);
+  const RunFolder held(folder / "run");
+  held.set_status({RunState::kRunning, 8, 30, ""});
+  RunFolder::record_refusal(folder / "run", "another process is training");
+  EXPECT_EQ(held.status()->state, RunState::kRunning);
+}
+
 TEST(PeriodClock, TurnsStepsTokensAndPercentIntoSteps) {
   const auto due = [](const Period& period) {
     PeriodClock clock(period, 200, 1000);

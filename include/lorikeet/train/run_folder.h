@@ -27,6 +27,11 @@ class RunFolder {
   ~RunFolder();
   /// Whether a process holds the folder now. Makes nothing.
   static bool is_held(const std::string& path);
+  /// Says in status.json that the latest start was refused, at the step where the run is: launchers
+  /// and readers then do not take the state of an earlier start for this one's. Left as they are: a
+  /// folder that is not there, one that another process holds, and a diverged run, which would go
+  /// on by itself otherwise. Throws nothing: the refusal itself is what a user has to see.
+  static void record_refusal(const std::string& path, const std::string& message);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
