@@ -166,6 +166,58 @@ TEST(Decoding, PromptRoutingNeedsNoExpertsAfterThePrompt) {
   }
 }
 
+std::map<std::string, int> called_operators;
+
+/// Which operators the token behind a prompt calls, and how often. Left out: allocation, of which a
+/// layout of segments has one more, and `to`, which copies nothing (what does is `_to_copy`).
+std::map<std::string, int> operators_of_a_step(LanguageModel& model, const Tensor& ids_1L,
+                                               GenerationRouting routing) {
+  const torch::NoGradGuard no_grad;
+  SequenceState state = model->start_sequence(routing);
+  const int64_t prompt = ids_1L.size(1) - 1;
+  model->extend(ids_1L.narrow(1, 0, prompt), state);
+  called_operators.clear();
+  const auto handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction& call)
+                                     -> std::unique_ptr<at::ObserverContext> {
+        ++called_operators[call.name()];
+        return nullptr;
+      }).scopes({at::RecordScope::FUNCTION}));
+  model->extend(ids_1L.narrow(1, prompt, 1), state);
+  at::removeCallback(handle);
+  called_operators.erase("aten::empty");
+  called_operators.erase("aten::to");
+  return called_operators;
+}
+
+/// "aten::mm 14 16, ...": the operators that are called another number of times.
+std::string difference(std::map<std::string, int> a, const std::map<std::string, int>& b) {
+  std::string text;
+  for (const auto& [name, count] : b) a.try_emplace(name, 0);
+  for (const auto& [name, count] : a) {
+    const int other = b.contains(name) ? b.at(name) : 0;
+    if (count != other) text += fmt::format("{} {} {}, ", name, count, other);
+  }
+  return text;
+}
+
+TEST(Decoding, AStepAfterThePromptCallsTheOperatorsOfADenseModel) {
+  for (const auto dtype : {torch::kFloat32, torch::kDouble}) {
+    const ModelConfig config = tiny_config();
+    LanguageModel merged = make_model(config, dtype);
+    LanguageModel dense = make_model(tiny_config(FeedForwardKind::kDense), dtype);
+    merged->eval();
+    dense->eval();
+    const Tensor ids = random_ids(config, 1, 9);  // the last one opens a segment
+    const auto expected = operators_of_a_step(dense, ids, kPrompt);
+    EXPECT_GE(expected.at("aten::mm"), 14) << "two layers, and the head";
+    EXPECT_EQ(difference(operators_of_a_step(merged, ids, kPrompt), expected), "");
+    EXPECT_THAT(difference(operators_of_a_step(merged, ids, kSegment), expected),
+                ::testing::HasSubstr("aten::mm "))
+        << "it merges anew";
+  }
+}
+
 TEST(Decoding, SequencesOfOneModelDoNotMix) {
   const ModelConfig config = tiny_config();
   LanguageModel model = double_model(config);

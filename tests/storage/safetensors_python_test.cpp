@@ -3,39 +3,30 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "lorikeet/storage/safetensors.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/storage/raw_file.h"
+#include "tests/support/python.h"
 
 namespace lorikeet {
 namespace {
 
 using testing::TemporaryFolder;
 
-std::string python() {
-  if (const char* deps = std::getenv("LORIKEET_DEPS"))
-    return std::string(deps) + "/venv/bin/python";
-  const char* home = std::getenv("HOME");
-  return std::string(home == nullptr ? "" : home) + "/.cache/lorikeet/venv/bin/python";
-}
-
 class SlowSafetensorsPython : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(python())) GTEST_SKIP() << "no Python in the dependency folder";
-    if (std::system((python() + " -c 'import safetensors' 2>/dev/null").c_str()) != 0) {
-      GTEST_SKIP() << "the Python of the dependency folder has no safetensors package";
-    }
+    if (python_.empty()) GTEST_SKIP() << "no Python with the safetensors package was found";
   }
   /// Runs a program with the folder as its argument; true if it succeeds.
   bool run(const std::string& program) {
     testing::write_raw(folder_ / "program.py", program);
-    return std::system(
-               (python() + " " + (folder_ / "program.py") + " " + folder_.path()).c_str()) == 0;
+    return std::system((python_ + " " + (folder_ / "program.py") + " " + folder_.path()).c_str()) ==
+           0;
   }
   TemporaryFolder folder_;
+  const std::string python_ = testing::find_python("safetensors");
 };
 
 TEST_F(SlowSafetensorsPython, ReadsOurFiles) {

@@ -3,6 +3,8 @@
 
 #include "lorikeet/model/load.h"
 #include "tests/checkpoint/ranks.h"
+#include "tests/support/python.h"
+#include "tests/support/source_dir.h"
 #include "tests/train/program.h"
 
 namespace lorikeet {
@@ -103,6 +105,20 @@ TEST_F(Consolidate, RefusesWhatIsNoCheckpointOfAModelAndWritesNothing) {
   }
   expect_refusal(folder_ / "run", folder_ / "out", "holds no whole checkpoint");
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+}
+
+class SlowCheckpointFiles : public Consolidate {};
+
+TEST_F(SlowCheckpointFiles, AreReadByTheSafetensorsPackage) {
+  const std::string python = testing::find_python("safetensors");
+  if (python.empty()) GTEST_SKIP() << "no Python with the safetensors package was found";
+  finish("run");
+  for (const std::string& run : {folder_ / "run", cut("run", 30, 3)}) {
+    const std::string command =
+        fmt::format("{} '{}/tests/train/read_checkpoint.py' '{}/checkpoints/step_00000030' '{}'",
+                    testing::quoted(python), kSourceDir, run, folder_ / "run/model");
+    EXPECT_EQ(std::system(command.c_str()), 0) << run;
+  }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "lorikeet/core/file.h"
 #include "lorikeet/core/log.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/python.h"
 #include "tests/support/source_dir.h"
 
 namespace lorikeet {
@@ -16,32 +17,14 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::quoted;
 using testing::TemporaryFolder;
-
-std::string quoted(const std::string& text) { return "'" + text + "'"; }
-
-/// A Python that has the tensorboard package: the one of the dependencies, or the system's.
-std::string find_python() {
-  std::vector<std::string> candidates;
-  if (const char* deps = std::getenv("LORIKEET_DEPS")) {
-    candidates.push_back(std::string(deps) + "/venv/bin/python");
-  }
-  if (const char* home = std::getenv("HOME")) {
-    candidates.push_back(std::string(home) + "/.cache/lorikeet/venv/bin/python");
-  }
-  candidates.push_back("python3");
-  for (const std::string& python : candidates) {
-    const std::string command = quoted(python) + " -c 'import tensorboard' >/dev/null 2>&1";
-    if (std::system(command.c_str()) == 0) return python;
-  }
-  return "";
-}
 
 /// What TensorBoard reads from the folder; it must have nothing to complain about.
 class TensorboardReadBack : public ::testing::Test {
  protected:
   void SetUp() override {
-    python_ = find_python();
+    python_ = testing::find_python("tensorboard");
     if (python_.empty()) GTEST_SKIP() << "no Python with the tensorboard package was found";
   }
   std::string read(const std::string& folder) const {
