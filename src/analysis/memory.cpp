@@ -166,6 +166,23 @@ int64_t head_gradient_bytes(const RunConfig& config, int64_t tokens) {
   return weight * (multiplies_masters(config) ? 2 : 1) + tokens * D * compute_bytes(config);
 }
 
+/// What shards hold besides: memory that goes from one unit to the next of its size
+/// (lorikeet/parallel/sharded_parameters.h). Two units have gradients at once, from stage 3 on two
+/// have parameters too, and the head, or an embedding that serves as one, keeps its own meanwhile.
+int64_t whole_unit_bytes(const RunConfig& config, const ParameterCount& parameters) {
+  const ParallelConfig& parallel = config.parallel;
+  if (parallel.shard <= 1 || parallel.zero < 2) return 0;
+  const ModelConfig& model = config.model;
+  const int64_t embedding = model.vocab_size * model.hidden_size;
+  const int64_t blocks = parameters.total() - parameters.embeddings;
+  const int64_t two_blocks = blocks / model.num_layers * std::min<int64_t>(model.num_layers, 2);
+  const bool is_zero3 = parallel.zero == 3;
+  const int64_t gathered_blocks = is_zero3 ? two_blocks : 0;
+  const int64_t with_head = embedding * (is_zero3 ? 2 : 1);
+  return kFloat *
+         (two_blocks + gathered_blocks + with_head + (model.tie_embeddings ? 0 : embedding));
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters) {
@@ -180,6 +197,7 @@ MemoryPlan plan_memory(const RunConfig& config, const ParameterCount& parameters
   memory.program = config.train.device == DeviceChoice::kCpu ? kProgram : 0;
   memory.parameters = held(total * kFloat, 3);
   memory.gradients = held(total * kFloat, 2);
+  memory.whole_units = whole_unit_bytes(config, parameters);
   memory.optimizer = held(2 * total * kFloat, 1);
   memory.compute_copies = copy_bytes(config, parameters);
   // The last norm's input and the hidden states that the loss is computed from.

@@ -57,6 +57,7 @@ std::vector<MemoryKind> by_kind(const MemoryPlan& m) {
            MemoryKind{"program and libraries", m.program, "estimate"},
            MemoryKind{"parameters", m.parameters, "fp32"},
            MemoryKind{"gradients", m.gradients, "fp32"},
+           MemoryKind{"whole units", m.whole_units, "fp32, in use, and their gradients"},
            MemoryKind{"optimizer", m.optimizer, "two fp32 moments"},
            MemoryKind{"bf16 copies", m.compute_copies, ""},
            MemoryKind{"activations", m.activations, "estimate"},

@@ -44,6 +44,11 @@ class MemorySlots {
     unused_.emplace(bytes, storage.set_data_ptr(c10::DataPtr(nullptr, flat.device())));
     storage.set_nbytes(0);
   }
+  int64_t unused_bytes() const {
+    int64_t bytes = 0;
+    for (const auto& slot : unused_) bytes += static_cast<int64_t>(slot.first);
+    return bytes;
+  }
   /// Gives back to the allocator what nobody has.
   void trim() { unused_.clear(); }
 

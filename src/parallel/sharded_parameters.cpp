@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "flat_storage.h"
@@ -431,6 +432,20 @@ std::vector<ParameterPiece> ShardedParameters::pieces() const {
 
 int64_t ShardedParameters::padded_numel(int64_t unit) const {
   return units_[static_cast<size_t>(unit)]->numel;
+}
+
+int64_t ShardedParameters::held_bytes() const {
+  int64_t bytes = slots_->unused_bytes();
+  std::set<const void*> counted;  // a shard may be a view of the whole
+  for (const auto& unit : units_) {
+    for (const at::Tensor& flat : {unit->flat, unit->shard, unit->gradient, unit->gradient_shard}) {
+      const c10::Storage& storage = flat.storage();
+      if (storage.nbytes() > 0 && counted.insert(storage.data()).second) {
+        bytes += static_cast<int64_t>(storage.nbytes());
+      }
+    }
+  }
+  return bytes;
 }
 
 }  // namespace lorikeet

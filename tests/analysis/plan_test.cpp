@@ -81,6 +81,7 @@ RunConfig small(Precision precision, int64_t segment_length = 4) {
   config.model.feed_forward.segment_length = segment_length;
   config.train.micro_batch = 1;
   config.train.precision = precision;
+  config.parallel = {};
   return config;
 }
 

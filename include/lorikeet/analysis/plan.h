@@ -12,10 +12,11 @@ namespace lorikeet {
 /// Bytes that one rank holds at the height of a step. It comes while the loss is computed or while
 /// the last layer, the first in backward, has its turn: the larger of the two counts.
 struct MemoryPlan {
-  int64_t program = 0;         ///< code, libraries and their own memory, on a CPU
-  int64_t parameters = 0;      ///< fp32 masters
-  int64_t gradients = 0;       ///< fp32
-  int64_t optimizer = 0;       ///< both moments, fp32
+  int64_t program = 0;      ///< code, libraries and their own memory, on a CPU
+  int64_t parameters = 0;   ///< fp32 masters
+  int64_t gradients = 0;    ///< fp32
+  int64_t whole_units = 0;  ///< of shards: units that are whole while in use, and their gradients
+  int64_t optimizer = 0;    ///< both moments, fp32
   int64_t compute_copies = 0;  ///< bf16 weights that the graph keeps until backward
   int64_t activations = 0;     ///< estimate: what the graph keeps of one micro-batch
 
@@ -33,8 +34,8 @@ struct MemoryPlan {
   int64_t head() const { return logits + head_gradients; }
   int64_t layer() const { return recomputed + merge_workspace + expert_copies + expert_gradients; }
   int64_t total() const {
-    return program + parameters + gradients + optimizer + compute_copies + activations +
-           std::max(head(), layer());
+    return program + parameters + gradients + whole_units + optimizer + compute_copies +
+           activations + std::max(head(), layer());
   }
 };
 

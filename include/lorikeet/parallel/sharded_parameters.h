@@ -127,6 +127,8 @@ class ShardedParameters : public UnitSchedule, private ops::GradientSink {
   int64_t num_units() const { return static_cast<int64_t>(units_.size()); }
   /// Elements of a unit's flat buffer, padding included.
   int64_t padded_numel(int64_t unit) const;
+  /// Memory of parameters and gradients, whole ones and shards, and what waits for the next unit.
+  int64_t held_bytes() const;
 
  private:
   struct Unit;
