@@ -35,6 +35,9 @@ void check_arguments(const Tensor& hidden, const Tensor& weight, const Tensor& t
               "linear_cross_entropy: weight must have the dtype of hidden, ", dtype,
               ", or be float32 for bfloat16, not ", weight.scalar_type());
   TORCH_CHECK(targets.scalar_type() == at::kLong, "linear_cross_entropy: targets must be int64");
+  TORCH_CHECK(weight.device() == hidden.device() && targets.device() == hidden.device(),
+              "linear_cross_entropy: hidden, weight and targets must be on one device, not ",
+              hidden.device(), ", ", weight.device(), " and ", targets.device());
   if (!targets.is_cpu() || targets.numel() == 0) return;  // elsewhere it would wait for the device
   const Tensor wrong = targets.ge(weight.size(0)) | (targets.lt(0) & targets.ne(kIgnored));
   TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "linear_cross_entropy: targets must be below ",

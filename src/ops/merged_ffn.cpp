@@ -68,7 +68,7 @@ CudaWay cuda_way(const Tensor& x, at::IntArrayRef offsets, const Tensor& gate) {
   if (x.scalar_type() == at::kDouble || x.size(0) == 0) return CudaWay::reference;
   const bool has_kernels =
       cuda::merged_ffn() != nullptr && !kernels_are_off && x.scalar_type() == at::kBFloat16 &&
-      cuda::is_supported(cuda::current_gpu(), x.size(1), gate.size(1), gate.size(0),
+      cuda::is_supported(cuda::gpu_at(x.device()), x.size(1), gate.size(1), gate.size(0),
                          static_cast<int64_t>(offsets.size()) - 1);
   return has_kernels ? CudaWay::kernels : CudaWay::batched;
 }
@@ -82,7 +82,8 @@ Forward forward_cuda(const Tensor& x, at::IntArrayRef offsets, const Tensor& rou
     return forward_reference(x, offsets, routing, gate, up, down, reference, save);
   }
   if (way == CudaWay::batched) {
-    return cuda::batched_forward(cuda::current_gpu(), x, offsets, routing, gate, up, down, save);
+    return cuda::batched_forward(cuda::gpu_at(x.device()), x, offsets, routing, gate, up, down,
+                                 save);
   }
   return cuda::merged_ffn()->forward(x, offsets, routing, gate, up, down, save);
 }
@@ -146,7 +147,7 @@ Gradients backward_cuda(const Tensor& dy, const Tensor& x, at::IntArrayRef offse
   check_saved(a, b, x, gate.size(1) * x.size(0));
   if (cuda_way(x, offsets, gate) != CudaWay::kernels) {
     const auto [dx, drouting, dgate, dup, ddown] = cuda::batched_backward(
-        cuda::current_gpu(), dy, x, offsets, routing, gate, up, down, a, b, needed);
+        cuda::gpu_at(x.device()), dy, x, offsets, routing, gate, up, down, a, b, needed);
     return {dx, drouting, dgate, dup, ddown};
   }
   const auto [dx, drouting, dgate, dup, ddown] = cuda::merged_ffn()->backward(

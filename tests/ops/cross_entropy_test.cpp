@@ -170,6 +170,23 @@ TEST(CrossEntropy, RefusesTargetsThatAreNoWord) {
   EXPECT_THROW(linear_cross_entropy(hidden, weight, torch::zeros({3}, torch::kLong)), c10::Error);
 }
 
+TEST(CrossEntropy, RefusesArgumentsOnTwoDevices) {
+  const Tensor hidden = torch::ones({2, 4}), weight = torch::ones({5, 4});
+  const Tensor targets = torch::zeros({2}, torch::kLong);
+  const auto refuses = [](const Tensor& h, const Tensor& w, const Tensor& t) {
+    try {
+      linear_cross_entropy(h, w, t);
+    } catch (const c10::Error& e) {
+      return std::string(e.what_without_backtrace()).find("one device") != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refuses(hidden.to(torch::kMeta), weight, targets));
+  EXPECT_TRUE(refuses(hidden, weight.to(torch::kMeta), targets));
+  EXPECT_TRUE(refuses(hidden, weight, targets.to(torch::kMeta)));
+  EXPECT_FALSE(refuses(hidden, weight, targets));
+}
+
 // What the graph and the work need beside arguments and gradients: one chunk of logits, a block of
 // the weight's gradient and a bf16 copy of the weight, however many tokens there are. Where bf16 is
 // widened, the chunk is in fp32, and there is its gradient of the weight instead of block and copy.

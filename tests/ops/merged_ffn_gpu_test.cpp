@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <optional>
 
@@ -66,14 +67,17 @@ Arguments make_arguments(const Case& c, torch::ScalarType experts) {
 }
 
 /// y and the five gradients, on the CPU. @param type of all but integers; undefined: as they are
-std::vector<Tensor> results(const Arguments& a, torch::Device device,
-                            std::optional<torch::ScalarType> type) {
+/// @param lay  gives a tensor's numbers in another place of memory or order
+std::vector<Tensor> results(
+    const Arguments& a, torch::Device device, std::optional<torch::ScalarType> type,
+    const std::function<Tensor(const Tensor&)>& lay = [](const Tensor& t) { return t; }) {
   std::vector<Tensor> leaves;
   for (const Tensor& t : a.tensors) {
-    leaves.push_back(t.to(device, type.value_or(t.scalar_type())).requires_grad_());
+    leaves.push_back(lay(t.to(device, type.value_or(t.scalar_type()))).requires_grad_());
   }
   const Tensor y = merged_ffn(leaves[0], a.offsets, leaves[1], leaves[2], leaves[3], leaves[4]);
-  const auto gradients = torch::autograd::grad({y}, leaves, {a.dy.to(device, y.scalar_type())});
+  const auto gradients =
+      torch::autograd::grad({y}, leaves, {lay(a.dy.to(device, y.scalar_type()))});
   std::vector<Tensor> all{y.detach().cpu()};
   for (const Tensor& g : gradients) all.push_back(g.cpu());
   return all;
@@ -141,6 +145,37 @@ TEST_F(GpuMergedFfn, GivesTheSameBitsRunAfterRun) {
   for (int run = 0; run < 5; ++run) {
     const auto again = results(a, torch::kCUDA, {});
     for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(torch::equal(first[i], again[i])) << i;
+  }
+}
+
+// One element into larger memory: not where 16 bytes begin. Transposed: its columns are in order.
+TEST_F(GpuMergedFfn, GivesTheSameBitsHoweverItsInputsLie) {
+  const auto shifted = [](const Tensor& t) {
+    const Tensor memory = torch::empty({t.numel() + 1}, t.options());
+    return memory.narrow(0, 1, t.numel()).view(t.sizes()).copy_(t);
+  };
+  const auto turned = [](const Tensor& t) {
+    return t.transpose(-1, -2).contiguous().transpose(-1, -2);
+  };
+  for (const auto experts : {torch::kBFloat16, torch::kFloat}) {
+    const Arguments a = make_arguments(cases()[1], experts);
+    const auto expected = results(a, torch::kCUDA, {});
+    for (const auto& lay : {std::function<Tensor(const Tensor&)>(shifted), {turned}}) {
+      const auto actual = results(a, torch::kCUDA, {}, lay);
+      for (size_t i = 0; i < actual.size(); ++i) {
+        EXPECT_TRUE(torch::equal(actual[i], expected[i])) << i << ", experts " << experts;
+      }
+    }
+  }
+}
+
+TEST_F(GpuMergedFfn, RunsOnItsTensorsDeviceWhicheverIsCurrent) {
+  if (torch::cuda::device_count() < 2) GTEST_SKIP() << "one GPU";
+  const Arguments a = make_arguments(cases()[1], torch::kFloat);
+  const auto expected = results(a, torch::kCPU, torch::kDouble);
+  const auto actual = results(a, torch::Device(torch::kCUDA, 1), {});
+  for (size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_LT(relative_error(actual[i], expected[i]), 1.2e-2) << i;
   }
 }
 

@@ -65,6 +65,41 @@ TEST_F(GpuRows, RopeEqualsTheReference) {
   }
 }
 
+// A part of larger heads, and one element into larger memory: neither whole nor where 16 bytes
+// begin.
+TEST_F(GpuRows, RopeGivesTheSameBitsHoweverItsInputsLie) {
+  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+    const auto options = torch::TensorOptions(type).device(torch::kCUDA);
+    const Tensor all = torch::randn({2, 33, 6, 32}, options);
+    const auto table = make_rope_table(torch::arange(33, options.dtype(torch::kLong)), 32, 10000);
+    const auto [q, k] =
+        apply_rope(all.narrow(2, 0, 4).contiguous(), all.narrow(2, 4, 2).contiguous(), table);
+    const auto shifted = [](const Tensor& t) {
+      return torch::empty({t.numel() + 1}, t.options())
+          .narrow(0, 1, t.numel())
+          .view(t.sizes())
+          .copy_(t);
+    };
+    const RopeTable shifted_table{shifted(table.cos), shifted(table.sin)};
+    const auto [part_q, part_k] = apply_rope(all.narrow(2, 0, 4), all.narrow(2, 4, 2), table);
+    const auto [moved_q, moved_k] =
+        apply_rope(shifted(all.narrow(2, 0, 4)), shifted(all.narrow(2, 4, 2)), shifted_table);
+    for (const Tensor& other : {part_q, moved_q}) EXPECT_TRUE(torch::equal(other, q)) << type;
+    for (const Tensor& other : {part_k, moved_k}) EXPECT_TRUE(torch::equal(other, k)) << type;
+  }
+}
+
+TEST_F(GpuRows, RunOnTheirTensorsDeviceWhicheverIsCurrent) {
+  if (torch::cuda::device_count() < 2) GTEST_SKIP() << "one GPU";
+  const Tensor hidden = torch::randn({300, 64}), weight = torch::randn({4104, 64}) / 8;
+  const Tensor targets = torch::randint(4104, {300}, torch::kLong);
+  const torch::Device second(torch::kCUDA, 1);
+  const Tensor sum =
+      linear_cross_entropy(hidden.to(second), weight.to(second), targets.to(second)).sum;
+  EXPECT_NEAR(sum.item<double>() / linear_cross_entropy(hidden, weight, targets).sum.item<double>(),
+              1, 1e-5);
+}
+
 TEST_F(GpuRows, RmsNormEqualsTheReference) {
   compare({torch::randn({70, 96}), torch::randn({96})},
           [](const Tensors& t, bool reference) { return rms_norm(t[0], t[1], 1e-5, reference); });

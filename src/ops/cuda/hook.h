@@ -14,8 +14,8 @@ namespace lorikeet::ops::cuda {
 ///
 /// Arguments are checked: on one CUDA device, x bf16, is_supported().
 struct MergedFfn {
-  /// The current device.
-  Gpu (*gpu)();
+  /// A CUDA device by its index; -1: the current one.
+  Gpu (*gpu)(int device);
   /// @return y, and a and b [N * F] for backward, empty if not `save`
   std::tuple<at::Tensor, at::Tensor, at::Tensor> (*forward)(
       const at::Tensor& x, at::IntArrayRef offsets, const at::Tensor& routing,
@@ -32,8 +32,9 @@ struct MergedFfn {
 void set_merged_ffn(const MergedFfn& implementation);
 /// Null before.
 const MergedFfn* merged_ffn();
-/// By which slabs are cut: the current device, or an A100 before.
-Gpu current_gpu();
+/// A CUDA device, the current one if it has no index: by which slabs are cut, and what runs there.
+/// An A100 before.
+Gpu gpu_at(const at::Device& device);
 
 /// The kernels of rows.h, which the same library brings. Arguments are checked, on one CUDA device,
 /// and has_row_kernels().
@@ -49,8 +50,8 @@ struct RowKernels {
 void set_row_kernels(const RowKernels& implementation);
 /// Null before.
 const RowKernels* row_kernels();
-/// Whether the kernels take rows of x: fp32 or bf16 on a CUDA device, not empty, of whole 16-byte
-/// words. @param width  of what is read in one piece
+/// Whether the kernels take rows of x: fp32 or bf16 on a CUDA device that they run on, not empty,
+/// of whole 16-byte words. @param width  of what is read in one piece
 bool has_row_kernels(const at::Tensor& x, int64_t width);
 
 }  // namespace lorikeet::ops::cuda

@@ -34,7 +34,7 @@ int64_t of_batched_products(const cuda::Gpu& gpu, const cuda::FfnShape& shape, i
 
 int64_t slab_workspace_bytes(const std::vector<int64_t>& offsets, int64_t D, int64_t F, int64_t E,
                              int64_t bytes, int64_t expert_bytes) {
-  const cuda::Gpu gpu = cuda::current_gpu();
+  const cuda::Gpu gpu = cuda::gpu_at(at::kCUDA);
   const cuda::FfnShape shape{D, F, E, offsets, /*experts_are_float=*/expert_bytes == kFloat};
   const bool has_kernels = bytes < kFloat && cuda::is_supported(gpu, D, F, E, shape.G());
   return has_kernels ? of_kernels(gpu, shape, bytes) : of_batched_products(gpu, shape, bytes);

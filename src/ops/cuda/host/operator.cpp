@@ -1,17 +1,15 @@
 // lorikeet::merged_ffn on CUDA tensors: memory, stream and device from LibTorch around the launches
 // of merged_ffn.cpp. It joins the operator when liblorikeet_cuda.so is opened.
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime_api.h>
 
 #include <cstring>
 
 #include "src/ops/cpu/merged_ffn.h"
 #include "src/ops/cpu/workspace.h"
 #include "src/ops/cuda/hook.h"
-#include "src/ops/cuda/host/current_gpu.h"
+#include "src/ops/cuda/host/device.h"
 #include "src/ops/cuda/host/merged_ffn.h"
 
 namespace lorikeet::ops::cuda {
@@ -19,40 +17,6 @@ namespace lorikeet::ops::cuda {
 namespace {
 
 using at::Tensor;
-
-Gpu ask_device(int device) {
-  const auto attribute = [&](cudaDeviceAttr which) {
-    int value = 0;
-    C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
-    return value;
-  };
-  return gpu_of(attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
-                    attribute(cudaDevAttrComputeCapabilityMinor),
-                {.num_sms = attribute(cudaDevAttrMultiProcessorCount),
-                 .l2_bytes = attribute(cudaDevAttrL2CacheSize),
-                 .block_shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-                 .sm_shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)});
-}
-
-}  // namespace
-
-Gpu current_gpu() {
-  thread_local int asked = -1;
-  thread_local Gpu gpu;
-  const int device = c10::cuda::current_device();
-  if (device != asked) gpu = ask_device(device);
-  asked = device;
-  return gpu;
-}
-
-namespace {
-
-/// Contiguous and 16-byte aligned, which a view with an odd offset is not.
-Tensor prepared(const Tensor& t) {
-  const Tensor contiguous = t.contiguous();
-  const bool is_aligned = reinterpret_cast<uintptr_t>(contiguous.data_ptr()) % 16 == 0;
-  return is_aligned ? contiguous : contiguous.clone();
-}
 
 bf16* bits(const Tensor& t) {
   return t.defined() && t.numel() > 0 ? static_cast<bf16*>(t.data_ptr()) : nullptr;
@@ -84,7 +48,7 @@ struct Call {
                                  shape.offsets)),
         in{bits(x), routing.const_data_ptr<float>(), gate.data_ptr(), up.data_ptr(),
            down.data_ptr()},
-        gpu(current_gpu()),
+        gpu(device_gpu(x.device().index())),
         launcher(make_launcher(gpu.kernels, c10::cuda::getCurrentCUDAStream().stream())) {}
 
   Tensor memory(at::IntArrayRef sizes) const { return at::empty(sizes, x.options()); }
@@ -148,7 +112,7 @@ std::array<Tensor, 5> backward_on_device(const Tensor& dy, const Tensor& x, at::
 const bool joined = [] {
   // cuBLAS would otherwise be free to add the parts of a bf16 product in bf16.
   at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);
-  set_merged_ffn({current_gpu, forward_on_device, backward_on_device});
+  set_merged_ffn({device_gpu, forward_on_device, backward_on_device});
   return true;
 }();
 

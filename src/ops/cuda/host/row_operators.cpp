@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "src/ops/cuda/hook.h"
-#include "src/ops/cuda/host/current_gpu.h"
+#include "src/ops/cuda/host/device.h"
 #include "src/ops/cuda/rows.h"
 
 namespace lorikeet::ops::cuda {
@@ -17,15 +17,9 @@ namespace {
 
 using at::Tensor;
 
-/// Contiguous and 16-byte aligned, which a view with an odd offset is not.
-Tensor prepared(const Tensor& t) {
-  const Tensor contiguous = t.contiguous();
-  const bool is_aligned = reinterpret_cast<uintptr_t>(contiguous.const_data_ptr()) % 16 == 0;
-  return is_aligned ? contiguous : contiguous.clone();
-}
-
+/// On the current device.
 int row_blocks(int64_t wanted) {
-  const int64_t most = static_cast<int64_t>(current_gpu().num_sms) * kRowBlocksPerSm;
+  const int64_t most = static_cast<int64_t>(device_gpu(-1).num_sms) * kRowBlocksPerSm;
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, most));
 }
 

@@ -120,25 +120,31 @@ LORIKEET_DEVICE float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-
 
 inline void check_cuda(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  throw std::runtime_error(std::string("lorikeet::merged_ffn: ") + what + ": " +
+  throw std::runtime_error(std::string("CUDA kernel lorikeet::") + what + ": " +
                            cudaGetErrorString(error));
 }
 
-/// Lets a kernel have more shared memory than every kernel may. A call a launch is dear: what this
-/// thread has allowed on its device is kept.
+/// Lets a kernel have more shared memory than every kernel may, and has multiprocessors divided for
+/// as many blocks as plans count on. A call a launch is dear: what this thread has allowed on its
+/// device is kept.
 inline void allow_shared(const char* name, const void* kernel, int bytes) {
-  constexpr int kAlwaysAllowed = 48 << 10;
-  if (bytes <= kAlwaysAllowed) return;
+  constexpr int kLittle = 8 << 10, kAlwaysAllowed = 48 << 10;
+  if (bytes <= kLittle) return;
   thread_local std::map<std::pair<int, const void*>, int> allowed;
   int device = 0;
   check_cuda(cudaGetDevice(&device), name);
   int& most = allowed[{device, kernel}];
   if (bytes <= most) return;
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                  cudaSharedmemCarveoutMaxShared),
              name);
   most = bytes;
 }
 
+  if (bytes > kAlwaysAllowed) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+               name);
+  }
 /// Puts a kernel on a stream. @param name for messages and for the emulator's counts
 template <class Arguments>
 void launch(const char* name, void (*kernel)(Arguments), const ops::cuda::LaunchShape& shape,
