@@ -118,7 +118,7 @@ TEST(CudaGeometry, SlabsAreBoundedHoweverLargeTheLayer) {
           EXPECT_LE(forward.slab_elements * 2, 192 << 20) << N << " " << T << " " << D;
           // All segments' gradients of one tile at least, which G alone decides.
           const int64_t least = shape.G() * 64 * 128 * 2;
-          EXPECT_LE(backward.slab_elements * 2, std::max<int64_t>(192 << 20, least * 4))
+          EXPECT_LE(backward.slab_elements * 2, std::max<int64_t>(192 << 20, least))
               << N << " " << T << " " << D;
         }
       }

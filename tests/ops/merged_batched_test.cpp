@@ -2,6 +2,7 @@
 // don't: the same code on the CPU, against the reference in fp64.
 //
 // N tokens, D model, F feed-forward width, E experts, G segments.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "src/ops/cuda/batched.h"
 #include "src/ops/merged_reference.h"
 #include "tests/ops/merged_testing.h"
+#include "tests/support/tensor_memory.h"
 
 namespace lorikeet::ops {
 namespace {
@@ -127,20 +129,33 @@ TEST(BatchedMergedFfnSlabs, AreManyWithALittleL2) {
   EXPECT_LT(segments(128 << 10), segments(int64_t{1} << 30));
 }
 
-// Of an A100; bf16 goes through the kernels where they take it.
+// On an A100, by a count of what is allocated; D keeps bf16 from the kernels. A third of the bound
+// may be what another shape would take.
 TEST(BatchedMergedFfnWorkspace, IsWhatPlansSay) {
+  const std::vector<Case> real = {{std::vector<int64_t>(16, 32), 124, 556, 4},
+                                  {std::vector<int64_t>(4, 128), 124, 556, 12},
+                                  {std::vector<int64_t>(96, 2), 124, 556, 2}};
   const cuda::Gpu& gpu = cuda::known_gpus().front();
   for (const Types& type : types()) {
     if (type.x == torch::kDouble) continue;  // not a GPU's
-    const int64_t bytes = type.x == torch::kFloat ? 4 : 2;
-    for (const Case& c : cases()) {
+    for (const Case& c : real) {
       const Arguments a(c, type);
-      const auto G = static_cast<int64_t>(c.lengths.size());
-      if (bytes == 2 && cuda::is_supported(gpu, c.D, c.F, c.E, G)) continue;
-      batched(a, gpu);
-      EXPECT_EQ(std::max(tiled_workspace_bytes(false), tiled_workspace_bytes(true)),
-                slab_workspace_bytes(a.offsets, c.D, c.F, c.E, bytes,
-                                     type.experts == torch::kFloat ? 4 : 2));
+      const auto& t = a.tensors;
+      const TensorMemory before;
+      const auto [y, saved_a, saved_b] =
+          cuda::batched_forward(gpu, t[0], a.offsets, t[1], t[2], t[3], t[4], /*save=*/true);
+      const int64_t forward = before.peak_bytes() - before.bytes();
+      const TensorMemory again;
+      const auto gradients = cuda::batched_backward(gpu, a.dy, t[0], a.offsets, t[1], t[2], t[3],
+                                                    t[4], saved_a, saved_b, kAll);
+      const int64_t backward = again.peak_bytes() - again.bytes();
+      const int64_t planned =
+          slab_workspace_bytes(a.offsets, c.D, c.F, c.E, type.x == torch::kFloat ? 4 : 2,
+                               type.experts == torch::kFloat ? 4 : 2);
+      const int64_t taken = std::max(forward, backward);
+      const auto what = fmt::format("{} experts: {} and {} of {}", c.E, forward, backward, planned);
+      EXPECT_LE(taken, planned) << what << " in " << type.x;
+      EXPECT_GE(taken, planned * 2 / 3) << what << " in " << type.x;
     }
   }
 }

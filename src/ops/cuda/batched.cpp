@@ -14,6 +14,11 @@ namespace {
 
 using at::Tensor;
 
+constexpr int64_t kWide = 4;  // bytes of fp32
+/// Numbers of a pass in fp32 that is no product: its temporaries are as large, not as a slab's
+/// rows.
+constexpr int64_t kPassNumbers = 1 << 21;
+
 /// Columns [first, first + count) of the rows of a matrix.
 Tensor columns(const Tensor& matrix, int64_t first, int64_t count) {
   return matrix.narrow(1, first, count);
@@ -35,20 +40,13 @@ class Slabs {
   }
 
   /// into[s] = sum_e routing[first + s, e] experts[e]. @param experts [E, rows, columns], any
-  /// strides @param into [C, rows, columns]
+  /// strides @param into [C, rows, columns], of which rows follow each other
   void merge(const Tensor& experts, int64_t first, const Tensor& into) const {
     const int64_t C = into.size(0), size = experts.size(1) * experts.size(2);
     const Tensor flat_EK = experts.to(compute_).reshape({experts.size(0), size});
-    const Tensor routing_CE = routing_GE_.narrow(0, first, C);
-    if (!is_rounded() && into.is_contiguous()) {
-      Tensor out = into.view({C, size});
-      at::mm_out(out, routing_CE, flat_EK);
-      return;
-    }
-    Tensor out = is_rounded() ? wide_.narrow(0, 0, C * size).view({C, size})
-                              : at::empty({C, size}, flat_EK.options());
-    at::mm_out(out, routing_CE, flat_EK);
-    into.copy_(out.view(into.sizes()));
+    Tensor out = is_rounded() ? wide({C, size}) : into.view({C, size});
+    at::mm_out(out, routing_GE_.narrow(0, first, C), flat_EK);
+    if (is_rounded()) into.copy_(out.view(into.sizes()));
   }
 
   /// out = left slab[s] for the rows of each segment s. @param left [N, K] @param slab_CKM from
@@ -93,11 +91,13 @@ class Slabs {
     return matrix.narrow(0, row(first), row(first + count) - row(first));
   }
 
+  /// A slab [G, K] as it is multiplied further: in fp32 where merged weights were, which is free.
+  Tensor widened(const Tensor& slab_GK) const {
+    return is_rounded() ? wide(slab_GK.sizes()).copy_(slab_GK) : slab_GK;
+  }
+
   const Tensor& routing() const { return routing_GE_; }
   at::ScalarType compute() const { return compute_; }
-  int64_t bytes() const {
-    return static_cast<int64_t>(memory_.nbytes() + (is_rounded() ? wide_.nbytes() : 0));
-  }
 
  private:
   /// Segments of one length after each other: a batch.
@@ -119,6 +119,9 @@ class Slabs {
     }
   }
 
+  Tensor wide(at::IntArrayRef sizes) const {
+    return wide_.narrow(0, 0, c10::multiply_integers(sizes)).view(sizes);
+  }
   int64_t row(int64_t g) const { return shape_.offsets[static_cast<size_t>(g)]; }
   bool is_rounded() const { return memory_.scalar_type() != compute_; }
 
@@ -128,20 +131,41 @@ class Slabs {
 };
 
 FfnShape shape_of(const Tensor& x, at::IntArrayRef offsets, const Tensor& gate) {
-  return {x.size(1), gate.size(1), gate.size(0), offsets.vec(), gate.scalar_type() == at::kFloat};
+  return batched_shape(offsets.vec(), x.size(1), gate.size(1), gate.size(0),
+                       static_cast<int64_t>(x.element_size()),
+                       static_cast<int64_t>(gate.element_size()));
+}
+
+/// Calls of(widened) for some rows after others, few enough for temporaries in fp32. What
+/// `widened` is given, it gives at those rows and in `compute`.
+template <class Function>
+void by_rows(const Tensor& like, at::ScalarType compute, const Function& of) {
+  const int64_t rows = like.size(0), step = std::max<int64_t>(1, kPassNumbers / like.size(1));
+  for (int64_t row = 0; row < rows; row += step) {
+    const auto at_rows = [&, count = std::min(step, rows - row)](const Tensor& matrix) {
+      return matrix.narrow(0, row, count);
+    };
+    of(at_rows, [&](const Tensor& matrix) { return at_rows(matrix).to(compute); });
+  }
 }
 
 /// h = silu(a) b.
 void swiglu(const Tensor& a, const Tensor& b, at::ScalarType compute, const Tensor& h) {
-  h.copy_(at::silu(a.to(compute)).mul_(b));
+  by_rows(h, compute, [&](const auto& at_rows, const auto& wide) {
+    const Tensor gated = at::silu(wide(a));
+    at_rows(h).copy_(gated.mul_(wide(b)));
+  });
 }
 
-/// Replaces a and b's places in da and db: from dh, a and b.
+/// da and db from dh, a and b. dh may be overwritten.
 void swiglu_gradient(const Tensor& dh, const Tensor& a, const Tensor& b, at::ScalarType compute,
                      const Tensor& da, const Tensor& db) {
-  const Tensor wide_dh = dh.to(compute), wide_a = a.to(compute);
-  db.copy_(at::silu(wide_a).mul_(wide_dh));
-  da.copy_(at::silu_backward(wide_dh * b, wide_a));
+  by_rows(dh, compute, [&](const auto& at_rows, const auto& wide) {
+    const Tensor wide_dh = wide(dh), wide_a = wide(a);
+    at_rows(db).copy_(at::silu(wide_a).mul_(wide_dh));
+    wide_dh.mul_(wide(b));
+    at_rows(da).copy_(at::silu_backward(wide_dh, wide_a));
+  });
 }
 
 /// One set of experts [E, rows, columns], whose segment gradients are left^T right.
@@ -164,7 +188,7 @@ void reduce(const Slabs& slabs, const GradientPlan& plan, const ExpertGradient& 
       };
       const Tensor slab = slabs.slab({G, rows, width});
       slabs.segment_gradients(columns(of.left, row, rows), columns(of.right, column, width), slab);
-      const Tensor gradients_GK = slab.view({G, rows * width}).to(slabs.compute());
+      const Tensor gradients_GK = slabs.widened(slab.view({G, rows * width}));
       if (of.gradient.defined()) {
         rectangle(of.gradient)
             .copy_(at::mm(slabs.routing().t(), gradients_GK).view({E, rows, width}));
@@ -178,7 +202,32 @@ void reduce(const Slabs& slabs, const GradientPlan& plan, const ExpertGradient& 
   }
 }
 
+/// Temporaries of a pass over a matrix [rows, columns]: `of_bf16` numbers in fp32, or one where x
+/// is.
+int64_t pass_bytes(int64_t rows, int64_t columns, int64_t bytes, int64_t of_bf16) {
+  const int64_t numbers = std::min(rows * columns, std::max(kPassNumbers, columns));
+  return numbers * (bytes < kWide ? of_bf16 * kWide : bytes);
+}
+
 }  // namespace
+
+int64_t batched_workspace_bytes(const ForwardPlan& plan, const FfnShape& shape, int64_t bytes) {
+  const int64_t half = plan.gate_up.columns / 2, h = shape.N() * shape.F * bytes;
+  const int64_t copies = shape.E * shape.expert_copy_bytes;
+  return h + plan.slab_elements * shape.slab_element_bytes +
+         std::max({copies * half * shape.D, copies * plan.down.columns * shape.F,
+                   pass_bytes(shape.N(), half, bytes, 2)});
+}
+
+int64_t batched_workspace_bytes(const BackwardPlan& plan, const FfnShape& shape, int64_t bytes) {
+  const int64_t N = shape.N(), D = shape.D, F = shape.F;
+  const int64_t columns = std::min(F, plan.hidden.columns);
+  const int64_t numbers =
+      std::max({columns * D, F * plan.input.columns, plan.gate.rows * plan.gate.columns,
+                plan.down.rows * plan.down.columns});
+  return N * (3 * F + columns) * bytes + plan.slab_elements * shape.slab_element_bytes +
+         std::max(shape.E * shape.expert_copy_bytes * numbers, pass_bytes(N, columns, bytes, 3));
+}
 
 std::tuple<Tensor, Tensor, Tensor> batched_forward(const Gpu& gpu, const Tensor& given_x,
                                                    at::IntArrayRef offsets, const Tensor& routing,
@@ -208,7 +257,9 @@ std::tuple<Tensor, Tensor, Tensor> batched_forward(const Gpu& gpu, const Tensor&
     slabs.merge(down.narrow(1, d, n), first, slab);
     slabs.multiply(h, slab.transpose(1, 2), first, columns(y, d, n));
   });
-  cpu::record_workspace(/*backward=*/false, slabs.bytes() + static_cast<int64_t>(h.nbytes()));
+  cpu::record_workspace(
+      /*backward=*/false,
+      batched_workspace_bytes(plan, shape, static_cast<int64_t>(x.element_size())));
   const Tensor nothing = at::empty({0}, x.options());
   if (!save) return {y, nothing, nothing.clone()};
   return {y, a.view({-1}), b.view({-1})};
@@ -262,7 +313,7 @@ std::array<Tensor, 5> batched_backward(const Gpu& gpu, const Tensor& given_dy,
   if (needed[1]) gradients[1] = drouting.to(routing.scalar_type());
   cpu::record_workspace(
       /*backward=*/true,
-      slabs.bytes() + static_cast<int64_t>(h.nbytes() + da_db.nbytes() + dh.nbytes()));
+      batched_workspace_bytes(plan, shape, static_cast<int64_t>(x.element_size())));
   return gradients;
 }
 

@@ -13,6 +13,10 @@
 /// experts in either dtype. Sums have one order.
 namespace lorikeet::ops::cuda {
 
+/// What forward and backward take at most, beyond arguments, results and what forward saves.
+int64_t batched_workspace_bytes(const ForwardPlan& plan, const FfnShape& shape, int64_t bytes);
+int64_t batched_workspace_bytes(const BackwardPlan& plan, const FfnShape& shape, int64_t bytes);
+
 /// Arguments as in lorikeet/ops/merged_ffn.h, already checked, with a token at least.
 /// @param gpu  by which slabs are cut
 /// @return y, and a = x gate^T and b = x up^T [N * F] for backward, empty if not `save`

@@ -9,8 +9,6 @@ namespace lorikeet::ops::cuda {
 
 namespace {
 
-/// Of L2, what a slab may fill: tokens and results pass through beside it.
-constexpr double kSlabShareOfL2 = 0.6;
 /// Assumed for a slab's launches; it decides where little else does.
 constexpr double kSecondsOfSlab = 10e-6;
 constexpr int64_t kMostSegmentsOfSlab = 256;
@@ -34,14 +32,6 @@ int64_t shared_bytes(Tile tile) {
 int blocks_that_fit(const Gpu& gpu, int promised, int64_t shared) {
   const int64_t held = gpu.sm_shared_bytes / (shared + kReservedSharedBytes);
   return static_cast<int>(std::clamp<int64_t>(held, 1, promised));
-}
-
-int64_t count_tiles(const std::vector<int64_t>& offsets, Tile tile) {
-  int64_t count = 0;
-  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
-    count += ceil_divide(offsets[g + 1] - offsets[g], tile_rows(tile));
-  }
-  return count;
 }
 
 /// Seconds, roughly: whole rounds of all SMs or what tiles read from L2, and what does not stay
@@ -74,11 +64,14 @@ const std::vector<Gpu>& known_gpus() {
 
 std::vector<Tile> tiles_of(const Gpu& gpu) {
   std::vector<Tile> tiles;
-  for (const Tile tile : {Tile::tall, Tile::flat}) {
-    if (shared_bytes(tile) <= gpu.block_shared_bytes) tiles.push_back(tile);
+  switch (gpu.kernels) {
+    case KernelSet::none:  // the same shapes, by which batched products are cut
+    case KernelSet::mma:
+      tiles = {Tile::tall, Tile::flat};
   }
-  // Without kernels they are the shapes by which batched products are cut.
-  return tiles.empty() ? std::vector<Tile>{Tile::flat} : tiles;
+  const auto fits = [&](Tile tile) { return shared_bytes(tile) <= gpu.block_shared_bytes; };
+  std::erase_if(tiles, [&](Tile tile) { return tile != Tile::flat && !fits(tile); });
+  return tiles;
 }
 
 Gpu gpu_of(int architecture, const GpuSizes& sizes) {
@@ -95,7 +88,16 @@ Gpu gpu_of(int architecture, const GpuSizes& sizes) {
 }
 
 int64_t slab_bytes_in_l2(const Gpu& gpu) {
-  return static_cast<int64_t>(kSlabShareOfL2 * static_cast<double>(gpu.l2_bytes));
+  return static_cast<int64_t>(gpu.slab_share_of_l2 * static_cast<double>(gpu.l2_bytes));
+}
+
+FfnShape batched_shape(const std::vector<int64_t>& offsets, int64_t D, int64_t F, int64_t E,
+                       int64_t bytes, int64_t expert_bytes) {
+  constexpr int64_t kFloat = 4;
+  FfnShape shape{D, F, E, offsets, /*experts_are_float=*/expert_bytes == kFloat};
+  shape.slab_element_bytes = bytes < kFloat ? bytes + kFloat : bytes;
+  shape.expert_copy_bytes = std::max(bytes, kFloat);
+  return shape;
 }
 
 bool is_supported(const Gpu& gpu, int64_t D, int64_t F, int64_t E, int64_t G) {
@@ -127,7 +129,7 @@ SlabPlan plan_slabs(const Gpu& gpu, const FfnShape& shape, int64_t columns, int6
     const auto tiles = static_cast<double>(all_tiles * across) / static_cast<double>(groups);
     const SlabPlan plan{tile, segments,
                         std::min(round_up(across * tile_columns(tile), step), columns)};
-    const int64_t bytes = plan.elements(depth) * 2;
+    const int64_t bytes = shape.slab_bytes(segments, plan.columns * depth);
     if (bytes > kMostSlabBytes && (segments > 1 || across > 1)) return false;
     const auto slabs = static_cast<double>(ceil_divide(columns, plan.columns) * groups);
     const double seconds = slabs * (cost.product(tiles, tile, depth) + cost.slab(bytes)) +
@@ -161,8 +163,9 @@ GradientPlan plan_gradient(const Gpu& gpu, const FfnShape& shape, int64_t rows, 
   const auto consider = [&](Tile tile, int64_t down, int64_t across) {
     const GradientPlan plan{tile, std::min(down * tile_rows(tile), rows),
                             std::min(across * tile_columns(tile), columns)};
-    const int64_t bytes = G * plan.rows * plan.columns * 2;
-    if (bytes > kMostSlabBytes && (down > 1 || across > 1)) return false;
+    const int64_t bytes = shape.slab_bytes(G, plan.rows * plan.columns);
+    const bool is_least = tile == Tile::flat && down == 1 && across == 1;
+    if (bytes > kMostSlabBytes && !is_least) return false;
     const auto slabs =
         static_cast<double>(ceil_divide(columns, plan.columns) * ceil_divide(rows, plan.rows));
     const double seconds = slabs * (cost.product(static_cast<double>(G * across * down), tile,
@@ -213,6 +216,14 @@ std::vector<TokenTile> token_tiles(const std::vector<int64_t>& offsets, Tile til
     }
   }
   return tiles;
+}
+
+int64_t count_tiles(const std::vector<int64_t>& offsets, Tile tile) {
+  int64_t count = 0;
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
+    count += ceil_divide(offsets[g + 1] - offsets[g], tile_rows(tile));
+  }
+  return count;
 }
 
 std::vector<TokenTile> whole_segments(const std::vector<int64_t>& offsets) {

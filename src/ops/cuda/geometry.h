@@ -21,6 +21,7 @@ struct Gpu {
   int64_t block_shared_bytes = 163 << 10;  ///< shared memory that a block may ask for
   int64_t sm_shared_bytes = 164 << 10;     ///< of a multiprocessor
   KernelSet kernels = KernelSet::mma;
+  double slab_share_of_l2 = 0.6;  ///< what a slab may fill: tokens and results pass beside it
 };
 
 /// The one table: A100 SXM 80 GB, H100 SXM, B200.
@@ -43,9 +44,22 @@ struct FfnShape {
   int64_t D, F, E;
   std::vector<int64_t> offsets;  ///< G+1 row numbers from 0 to N
   bool experts_are_float;        ///< fp32 instead of bf16
+  /// Bytes of a slab's element, and of what merging copies of each expert for the slab's rectangle.
+  /// As the kernels have them; batched products take more (batched.h).
+  int64_t slab_element_bytes = 2, expert_copy_bytes = 0;
   int64_t G() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t N() const { return offsets.back(); }
+  /// Of a slab with `numbers` of each of `segments` merged matrices, and what it takes beside it.
+  int64_t slab_bytes(int64_t segments, int64_t numbers) const {
+    return numbers * (segments * slab_element_bytes + E * expert_copy_bytes);
+  }
 };
+
+/// The shape as batched products cut it: a slab's element in the dtype of x, in fp32 beside it what
+/// is rounded into it, and an fp32 copy of the experts' rectangle.
+/// @param bytes,expert_bytes  of a number of x and of an expert
+FfnShape batched_shape(const std::vector<int64_t>& offsets, int64_t D, int64_t F, int64_t E,
+                       int64_t bytes, int64_t expert_bytes);
 
 /// Whether the kernels take such a layer: a GPU that they run on, D and F multiples of 8, 1 to 64
 /// experts, and few enough segments that combine's coefficients fit in a block's shared memory.
@@ -88,6 +102,7 @@ BackwardPlan plan_backward(const Gpu& gpu, const FfnShape& shape);
 
 /// Rows that the tiles of a product cover, segment by segment; segments without tokens have none.
 std::vector<TokenTile> token_tiles(const std::vector<int64_t>& offsets, Tile tile);
+int64_t count_tiles(const std::vector<int64_t>& offsets, Tile tile);
 /// One tile a segment, empty ones too.
 std::vector<TokenTile> whole_segments(const std::vector<int64_t>& offsets);
 

@@ -255,8 +255,8 @@ std::vector<TokenTile> tile_tables(const std::vector<int64_t>& offsets) {
 }
 
 TileTables split_tile_tables(const TokenTile* device, const std::vector<int64_t>& offsets) {
-  const auto tall = token_tiles(offsets, Tile::tall).size();
-  return {device, device + tall, device + tall + token_tiles(offsets, Tile::flat).size()};
+  const TokenTile* const flat = device + count_tiles(offsets, Tile::tall);
+  return {device, flat, flat + count_tiles(offsets, Tile::flat)};
 }
 
 void forward(Launcher& launcher, const Gpu& gpu, const FfnShape& shape, const ForwardPlan& plan,
