@@ -112,6 +112,7 @@ bool is_same(const Place& a, const Place& b) {
 
 Schedule schedule;
 Report report;
+uintptr_t watched_begin = 0, watched_end = 0;
 
 class Grid {
  public:
@@ -251,8 +252,12 @@ void Grid::run() {
     }
   }
   for (const auto& [granule, owners] : global_) {
-    if (owners.reader >= 0) counts.touched_read_bytes += kGranule;
-    if (owners.writer >= 0) counts.touched_written_bytes += kGranule;
+    const int64_t read = owners.reader >= 0 ? kGranule : 0,
+                  written = owners.writer >= 0 ? kGranule : 0;
+    const uintptr_t address = granule * kGranule;
+    counts.touched_read_bytes += read;
+    counts.touched_written_bytes += written;
+    if (address >= watched_begin && address < watched_end) counts.watched_bytes += read + written;
   }
   report.runs.push_back({name_, num_blocks_, num_threads_, counts});
 }
@@ -387,6 +392,11 @@ void run(const std::string& name, int blocks, int threads, size_t shared_bytes,
   grid = &launched;
   launched.run();
   grid = nullptr;
+}
+
+void watch(const void* begin, size_t bytes) {
+  watched_begin = reinterpret_cast<uintptr_t>(begin);
+  watched_end = watched_begin + bytes;
 }
 
 Report take_report() {

@@ -35,6 +35,7 @@ struct Counts {
   int64_t shared_matrix_bytes = 0;  ///< read by load_matrices
   int64_t bank_conflicts = 0;       ///< further cycles of load_matrices beyond one a matrix
   int64_t tensor_flops = 0;         ///< of multiply_add: 2 * 16 * 8 * 16 each
+  int64_t watched_bytes = 0;        ///< touched in what watch() was given, read and written
 };
 
 struct KernelRun {
@@ -65,6 +66,8 @@ void set_schedule(const Schedule& schedule);
 /// on is given up.
 void run(const std::string& name, int blocks, int threads, size_t shared_bytes,
          const std::function<void()>& kernel);
+/// Global memory whose touched bytes the next launches count apart.
+void watch(const void* begin, size_t bytes);
 /// What happened since the last call.
 Report take_report();
 

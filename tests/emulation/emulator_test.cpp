@@ -105,6 +105,8 @@ std::vector<Planted> planted() {
       {Plant::same_output, FaultKind::blocks_interfere, "global memory of block"},
       {Plant::copy_never_awaited, FaultKind::copy_in_flight, "ended before its copies"},
       {Plant::global_race, FaultKind::race, "global memory that thread 0 touched"},
+      {Plant::misaligned_copy, FaultKind::misaligned, "copies 16 bytes at shared byte"},
+      {Plant::misaligned_global, FaultKind::misaligned, "16 bytes of global memory"},
   };
   if (kIsInstrumented) {
     all.insert(all.end(),
@@ -116,7 +118,8 @@ std::vector<Planted> planted() {
                 {Plant::elsewhere, FaultKind::out_of_bounds, "neither shared nor the thread's"},
                 {Plant::warp_race, FaultKind::race, "touched without a barrier"},
                 {Plant::late_overwrite, FaultKind::race, "writes shared byte"},
-                {Plant::read_unwritten, FaultKind::uninitialised, "nobody wrote"}});
+                {Plant::read_unwritten, FaultKind::uninitialised, "nobody wrote"},
+                {Plant::misaligned_shared, FaultKind::misaligned, "reads 4 bytes at shared byte"}});
   }
   return all;
 }

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "lorikeet/ops/merged_ffn.h"
+#include "tests/emulation/emulator.h"
 
 namespace lorikeet::emulation {
 
@@ -104,11 +105,13 @@ Results run_layer(Launcher& launcher, const Layer& layer, const Gpu& gpu, std::o
             like(layer.down, needed[4])};
   const Tensor a = memory({N, F}), b = memory({N, F}), h = memory({N, F});
   const Tensor slab = memory({plan.slab_elements});
+  watch(slab.data_ptr(), slab.nbytes());
   forward(launcher, gpu, shape, plan, on.tables, on.in,
           {bits(r.y), bits(a), bits(b), bits(h), bits(slab)});
 
   const Tensor h_again = memory({N, F}), da_db = memory({N, 2 * F});
   const Tensor back_slab = memory({back.slab_elements});
+  watch(back_slab.data_ptr(), back_slab.nbytes());
   Tensor partials;
   if (needed[1]) partials = unwritten({back.routing_blocks, shape.G(), shape.E}, torch::kFloat);
   const auto floats = [](const Tensor& t) { return static_cast<float*>(data(t)); };

@@ -74,6 +74,15 @@ void plant_late(ProbeShared& s, const ProbeArguments& arg) {
   if (arg.plant == Plant::global_race && t == 63) {
     s.lanes[t] = device::load_float(arg.out + device::block() * int64_t{kProbeOutputs} + 512);
   }
+  if (arg.plant == Plant::misaligned_shared && t == 63) {
+    s.lanes[t] = *reinterpret_cast<const volatile float*>(&s.a[31][1]);
+  }
+  if (arg.plant == Plant::misaligned_copy && t == 63) {
+    device::copy_async16(&s.a[30][2], arg.a, true);
+    device::commit_copies();
+    device::wait_copies<0>();
+  }
+  if (arg.plant == Plant::misaligned_global && t == 63) device::load16(arg.out + 513 + t % 2);
   if (arg.plant == Plant::late_overwrite) s.c[31 - t / 2][0] = 0;
   if (arg.plant == Plant::read_unwritten && t == 0) arg.out[0] = s.lanes[7];
   if (arg.plant == Plant::copy_never_awaited) {

@@ -22,6 +22,9 @@ enum class Plant {
   far_beyond_shared,   ///< writes 100 KB past the block's shared memory
   elsewhere,           ///< writes global memory as plain C++
   global_race,         ///< reads what another thread of the block has stored, without a barrier
+  misaligned_shared,   ///< reads 4 bytes of shared memory at an address that 2 divides
+  misaligned_copy,     ///< copies 16 bytes to an address of shared memory that 4 divides
+  misaligned_global,   ///< loads 16 bytes of global memory at an address that 4 divides
 };
 
 struct ProbeArguments {

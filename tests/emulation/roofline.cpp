@@ -230,6 +230,34 @@ void print_slabs(const std::vector<Layer>& layers) {
   }
 }
 
+/// What forward and backward ask of each resource in all.
+void print_totals(const std::vector<Layer>& layers) {
+  std::printf("\n| GPU | layer | E |");
+  for (const char* pass : {"forward", "backward"}) {
+    std::printf(" %s GFLOP | HBM GB | L2 GB | shared GB |", pass);
+  }
+  std::printf("\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+  for (const Limits& l : limits()) {
+    for (const Layer& layer : layers) {
+      std::printf("| %s | %s | %d |", l.gpu.name, layer.name, static_cast<int>(layer.E));
+      for (const bool is_backward : {false, true}) {
+        std::vector<std::pair<std::string, Row>> rows;
+        add_rows(rows, shape_of(layer), l, is_backward);
+        Row all;
+        for (const auto& [name, row] : rows) {
+          all.flops += row.flops;
+          all.hbm += row.hbm;
+          all.l2 += row.l2;
+          all.shared += row.shared;
+        }
+        std::printf(" %.0f | %.2f | %.2f | %.2f |", all.flops / 1e9, all.hbm / 1e9, all.l2 / 1e9,
+                    all.shared / 1e9);
+      }
+      std::printf("\n");
+    }
+  }
+}
+
 void print_kernels(const Limits& l, const Layer& layer) {
   const FfnShape shape = shape_of(layer);
   std::vector<std::pair<std::string, Row>> rows;
@@ -242,6 +270,21 @@ void print_kernels(const Limits& l, const Layer& layer) {
     std::printf("| %s | %d | %.1f | %.0f | %.2f | %.2f | %.2f | %s | %.0f%% |\n", name.c_str(),
                 row.launches, row.slab / 1e6, row.flops / 1e9, row.hbm / 1e9, row.l2 / 1e9,
                 row.shared / 1e9, main_bound(row).c_str(), 100 * row.seconds / total);
+  }
+}
+
+/// What batched products hold of slabs, which beside bf16 ones are in fp32 too.
+void print_batched(const Limits& l, const Layer& layer) {
+  const std::vector<int64_t> offsets = shape_of(layer).offsets;
+  for (const int64_t bytes : {4, 2}) {
+    const FfnShape shape = batched_shape(offsets, layer.D, layer.F, layer.E, bytes, 4);
+    const auto megabytes = [&](int64_t elements) {
+      return static_cast<double>(elements * shape.slab_element_bytes) / 1e6;
+    };
+    std::printf("| %s | %s | %d | %s | %.1f | %.1f |\n", l.gpu.name, layer.name,
+                static_cast<int>(layer.E), bytes == 4 ? "fp32" : "bf16",
+                megabytes(plan_forward(l.gpu, shape).slab_elements),
+                megabytes(plan_backward(l.gpu, shape).slab_elements));
   }
 }
 
@@ -272,7 +315,12 @@ int main() {
   print_summary(layers);
   print_bounds(layers);
   print_slabs(layers);
+  print_totals(layers);
   for (const Limits& l : limits()) print_kernels(l, {"0.3B", 1024, 2816, 8});
   std::printf("\n| GPU | row kernel | HBM MB | L2 MB | bound |\n|---|---|---:|---:|---|\n");
   for (const Limits& l : limits()) print_rows(l);
+  std::printf(
+      "\n| GPU | layer | E | batched products in | forward, slab MB | backward, slab MB |\n"
+      "|---|---|---:|---|---:|---:|\n");
+  for (const Limits& l : limits()) print_batched(l, {"0.3B", 1024, 2816, 8});
 }

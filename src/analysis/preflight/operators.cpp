@@ -9,6 +9,7 @@
 #include "lorikeet/ops/attention.h"
 #include "lorikeet/ops/cross_entropy.h"
 #include "lorikeet/ops/functions.h"
+#include "lorikeet/ops/linear.h"
 #include "lorikeet/ops/merged_ffn.h"
 #include "lorikeet/ops/merged_linear.h"
 #include "lorikeet/ops/rms_norm.h"
@@ -87,9 +88,13 @@ std::vector<Operator> other_operators(const Shapes& s) {
          return ops::causal_attention(t[0].transpose(1, 2), t[1].transpose(1, 2),
                                       t[2].transpose(1, 2), reference);
        }},
+      {"linear",
+       {random({s.N(), s.D}), random({s.F, s.D}, s.D)},
+       {false, true},
+       [](const Tensors& t, bool reference) { return ops::linear(t[0], t[1], reference); }},
       {"rms_norm",
        {random({s.N(), s.D}), random({s.D})},
-       {},
+       {false, true},
        [](const Tensors& t, bool reference) { return ops::rms_norm(t[0], t[1], 1e-5, reference); }},
       {"apply_rope",
        {random(heads), random(heads)},

@@ -6,10 +6,10 @@
 /// The main loop that every product shares: a block's tile [M, N] of left times right, bf16 through
 /// tensor cores into fp32 registers.
 ///
-/// Operands come into shared memory by asynchronous copies, kStages steps of kDepth at once. Each
-/// lies there as it lies in global memory, and ldmatrix, plain or transposed, makes fragments of
-/// it. Chunks of 8 elements are swizzled by their row, so that neither the copies nor ldmatrix meet
-/// a bank twice.
+/// Operands come into shared memory by asynchronous copies in steps of kDepth: kStages - 1 are
+/// under way while one is multiplied. Each lies there as it lies in global memory, and ldmatrix,
+/// plain or transposed, makes fragments of it. Chunks of 8 elements are swizzled by their row, so
+/// that neither the copies nor ldmatrix meet a bank twice.
 namespace lorikeet::ops::cuda {
 
 /// A matrix operand in global memory: element (index, depth) at [index * stride + depth], or, depth

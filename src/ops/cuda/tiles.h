@@ -3,7 +3,8 @@
 namespace lorikeet::ops::cuda {
 
 /// Tiles of the products: M rows by N columns of the result, one block each; every step takes
-/// kDepth of the products' depth, kStages steps are on their way at once.
+/// kDepth of the products' depth; while one of kStages steps is multiplied the others are on their
+/// way.
 inline constexpr int kDepth = 32;
 
 template <int kM, int kN, int kWarpsDown, int kWarpsAcross, int kNumStages, int kBlocks>
