@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "cpu/rows.h"
+#include "cuda/hook.h"
 #include "find_operator.h"
 
 namespace lorikeet::ops {
@@ -89,6 +90,11 @@ Pair backward_cpu(const Tensor& dy, const Tensor& x, const Tensor& weight, const
   return {needed[0] ? dx : Tensor(), needed[1] ? dweight.to(weight.scalar_type()) : Tensor()};
 }
 
+/// Ours take an fp32 weight beside any x.
+bool has_kernels(const Tensor& x, const Tensor& weight) {
+  return weight.scalar_type() == at::kFloat && cuda::has_row_kernels(x, x.size(-1));
+}
+
 /// LibTorch's fused norm wants one dtype: fp32 where x and weight differ, which are rounded once
 /// afterwards.
 at::ScalarType fused_dtype(const Tensor& x, const Tensor& weight) {
@@ -97,6 +103,7 @@ at::ScalarType fused_dtype(const Tensor& x, const Tensor& weight) {
 
 Pair forward_cuda(const Tensor& x, const Tensor& weight, double eps) {
   check_arguments(x, weight);
+  if (has_kernels(x, weight)) return cuda::row_kernels()->rms_norm(x, weight, eps);
   const auto dtype = fused_dtype(x, weight);
   const auto [y, rstd] = at::_fused_rms_norm(x.to(dtype), {x.size(-1)}, weight.to(dtype), eps);
   return {y.to(x.scalar_type()), rstd.view(x.sizes().slice(0, x.dim() - 1))};
@@ -105,6 +112,9 @@ Pair forward_cuda(const Tensor& x, const Tensor& weight, double eps) {
 Pair backward_cuda(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                    Needed needed) {
   check_backward(dy, x, weight, rstd);
+  if (has_kernels(x, weight)) {
+    return cuda::row_kernels()->rms_norm_backward(dy, x, weight, rstd, needed);
+  }
   const auto dtype = fused_dtype(x, weight);
   const auto [dx, dweight] = at::_fused_rms_norm_backward(
       dy.to(dtype), x.to(dtype), {x.size(-1)}, rstd.unsqueeze(-1), weight.to(dtype), needed);

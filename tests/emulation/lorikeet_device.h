@@ -11,6 +11,7 @@
 #define LORIKEET_DEVICE inline
 #define LORIKEET_KERNEL(threads, blocks_per_sm) void
 #define LORIKEET_UNROLL
+#define LORIKEET_UNROLL_TWICE
 
 namespace lorikeet::device {
 
@@ -108,6 +109,7 @@ inline uint32_t pack(float low, float high) {
 }
 inline float exp(float x) { return std::exp(x); }
 inline float log(float x) { return std::log(x); }
+inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
 inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
 template <class Arguments>

@@ -295,9 +295,14 @@ void print_rows(const Limits& l) {
   const auto* const single = reinterpret_cast<const float*>(&somewhere);
   const RopeArguments::Heads heads{&somewhere, nullptr, 16};
   const RopeArguments turn{heads, heads, single, single, 16384, 4096, 32, 0};
+  const RmsNormArguments norm{&somewhere, single, nullptr, nullptr, 16384, 1024, 1};
+  const RmsNormInputArguments input{&somewhere, nullptr, single, single, nullptr, 16384, 1024};
+  const RmsNormWeightArguments weight{&somewhere, nullptr, single, nullptr, 16384, 1024, 64};
   const CrossEntropyArguments chunk{&somewhere, &somewhere, nullptr, nullptr, 2048, 32000, 1};
   for (const LaunchWork& launch :
-       {count_rope(turn, false, 1), count_cross_entropy(chunk, false, 1, chunk.num_rows)}) {
+       {count_rope(turn, false, 1), count_cross_entropy(chunk, false, 1, chunk.num_rows),
+        count_rms_norm(norm, false, 1), count_rms_norm_input(input, false, 1),
+        count_rms_norm_weight(weight, false, 1)}) {
     const Times t = times_of(launch, l, /*stays=*/false);
     std::printf("| %s | %s | %.1f | %.1f | %s |\n", l.gpu.name, launch.name.c_str(),
                 t.hbm * l.gpu.hbm_rate / 1e6, t.l2 * l.gpu.l2_rate / 1e6, t.name());

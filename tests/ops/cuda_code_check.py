@@ -19,21 +19,21 @@ SHARED_BYTES = {80: 164 << 10, 90: 228 << 10, 100: 228 << 10}  # a multiprocesso
 RESERVED_SHARED_BYTES = 1 << 10  # a block's own
 PRODUCTS = ("gate_up", "store_product", "hidden_gradient", "segment_gradients")
 STREAMS = ("combine", "routing_gradients", "sum_partials")
-ROWS = ("rope", "cross_entropy")
+ROWS = ("rope", "cross_entropy", "rms_norm", "rms_norm_input", "rms_norm_weight")
 NEEDED = {
     "product": (r"HMMA\.16816\.F32\.BF16", "LDGSTS", "LDSM"),
     "stream": (r"HMMA\.16816\.F32\.BF16",),
     "sum": (),
     "row": (r"LDG\.E\S*\.128", r"STG\.E\S*\.128"),
 }
-COUNTS = {"product": 10, "stream": 9, "sum": 1, "row": 4}
+COUNTS = {"product": 10, "stream": 9, "sum": 1, "row": 10}
 THREADS_OF_SM = 2048
 ROW_THREADS, ROW_BLOCKS = 256, 4  # rows.h
 STREAM_THREADS, STREAM_BLOCKS = 256, 1  # tiles.h, as what follows
 COMBINE_THREADS, COMBINE_BLOCKS = 128, {"1": 3, "0": 4}  # by whether the inputs are fp32
 ROUTING_SEGMENTS = 64
 COMBINE_BYTES = 40 << 10  # 32 experts and 256 segments, or 160 of them at 64: where all its blocks are to fit
-ROW_BYTES = 64  # SoftmaxShared
+ROW_BYTES = 8 << 10  # NormShared, the most
 # TileShape<M, N, warps down, warps across, stages, blocks a multiprocessor>
 TILE = re.compile(r"TileShapeILi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)E")
 

@@ -101,8 +101,14 @@ TEST_F(GpuRows, RunOnTheirTensorsDeviceWhicheverIsCurrent) {
 }
 
 TEST_F(GpuRows, RmsNormEqualsTheReference) {
-  compare({torch::randn({70, 96}), torch::randn({96})},
-          [](const Tensors& t, bool reference) { return rms_norm(t[0], t[1], 1e-5, reference); });
+  for (const int64_t D : {96, 1032, 100}) {       // the last one through LibTorch
+    for (const bool is_master : {false, true}) {  // an fp32 weight beside any x
+      compare({torch::randn({7, 10, D}), torch::randn({D})}, [&](const Tensors& t, bool reference) {
+        const Tensor weight = is_master && !reference ? t[1].to(torch::kFloat) : t[1];
+        return rms_norm(t[0], weight, 1e-5, reference);
+      });
+    }
+  }
 }
 
 TEST_F(GpuRows, CrossEntropyEqualsTheReference) {

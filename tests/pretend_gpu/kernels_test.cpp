@@ -25,7 +25,7 @@ class PretendGpuKernels : public testing::Test {
  protected:
   PretendGpuKernels() {
     set_merged_ffn({mixed, nullptr, nullptr});
-    set_row_kernels({unturned, no_losses});
+    set_row_kernels({unturned, no_losses, nullptr, nullptr});
   }
   static torch::Device gpu(int index) {
     return {torch::kCUDA, static_cast<torch::DeviceIndex>(index)};

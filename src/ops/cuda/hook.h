@@ -46,6 +46,13 @@ struct RowKernels {
   /// @return losses [C], fp32; with `gradient` the logits become those of the losses' sum
   at::Tensor (*cross_entropy)(const at::Tensor& logits_CV, const at::Tensor& targets_C,
                               bool gradient);
+  /// As lorikeet::rms_norm_forward and _backward, of an fp32 weight.
+  std::tuple<at::Tensor, at::Tensor> (*rms_norm)(const at::Tensor& x, const at::Tensor& weight,
+                                                 double eps);
+  std::tuple<at::Tensor, at::Tensor> (*rms_norm_backward)(const at::Tensor& dy, const at::Tensor& x,
+                                                          const at::Tensor& weight,
+                                                          const at::Tensor& rstd,
+                                                          const std::array<bool, 2>& needed);
 };
 void set_row_kernels(const RowKernels& implementation);
 /// Null before.

@@ -32,4 +32,37 @@ LaunchWork count_cross_entropy(const CrossEntropyArguments& arg, bool is_float, 
   return launch;
 }
 
+LaunchWork count_rms_norm(const RmsNormArguments& arg, bool is_float, int blocks) {
+  LaunchWork launch{"rms_norm", {}, blocks, 0};
+  const int64_t rows = arg.num_rows, numbers = rows * arg.width;
+  const int64_t bytes = numbers * (is_float ? 4 : 2), weight = int64_t{arg.width} * 4;
+  launch.work.global_read_bytes = 2 * bytes + rows * weight;
+  launch.work.global_written_bytes = bytes + rows * 4;
+  launch.work.touched_read_bytes = bytes + weight;
+  launch.work.touched_written_bytes = launch.work.global_written_bytes;
+  return launch;
+}
+
+LaunchWork count_rms_norm_input(const RmsNormInputArguments& arg, bool is_float, int blocks) {
+  LaunchWork launch{"rms_norm_input", {}, blocks, 0};
+  const int64_t rows = arg.num_rows, numbers = rows * arg.width;
+  const int64_t bytes = numbers * (is_float ? 4 : 2), weight = int64_t{arg.width} * 4;
+  // Every lane reads its row's rstd.
+  launch.work.global_read_bytes = 2 * (2 * bytes + rows * weight) + rows * 32 * 4;
+  launch.work.global_written_bytes = bytes;
+  launch.work.touched_read_bytes = 2 * bytes + weight + rows * 4;
+  launch.work.touched_written_bytes = bytes;
+  return launch;
+}
+
+LaunchWork count_rms_norm_weight(const RmsNormWeightArguments& arg, bool is_float, int blocks) {
+  LaunchWork launch{"rms_norm_weight", {}, blocks, 0};
+  const int64_t rows = arg.num_rows, bytes = rows * arg.width * (is_float ? 4 : 2);
+  launch.work.global_read_bytes = 2 * bytes + rows * (arg.width / 8) * 4;
+  launch.work.global_written_bytes = int64_t{arg.num_stripes} * arg.width * 4;
+  launch.work.touched_read_bytes = 2 * bytes + rows * 4;
+  launch.work.touched_written_bytes = launch.work.global_written_bytes;
+  return launch;
+}
+
 }  // namespace lorikeet::ops::cuda

@@ -49,5 +49,9 @@ LaunchWork count_rope(const RopeArguments& arguments, bool is_float, int blocks)
 /// @param counting  rows whose target counts
 LaunchWork count_cross_entropy(const CrossEntropyArguments& arguments, bool is_float, int blocks,
                                int64_t counting);
+LaunchWork count_rms_norm(const RmsNormArguments& arguments, bool is_float, int blocks);
+LaunchWork count_rms_norm_input(const RmsNormInputArguments& arguments, bool is_float, int blocks);
+LaunchWork count_rms_norm_weight(const RmsNormWeightArguments& arguments, bool is_float,
+                                 int blocks);
 
 }  // namespace lorikeet::ops::cuda

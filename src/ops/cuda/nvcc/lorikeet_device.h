@@ -19,6 +19,7 @@
 #define LORIKEET_KERNEL(threads, blocks_per_sm) \
   __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define LORIKEET_UNROLL _Pragma("unroll")
+#define LORIKEET_UNROLL_TWICE _Pragma("unroll 2")  // more would take registers that there are not
 
 namespace lorikeet::device {
 
@@ -115,6 +116,8 @@ LORIKEET_DEVICE uint32_t as_bits(float value) { return __float_as_uint(value); }
 /// To 2 + 1.2 |x| units in the last place of fp32; 0 below -87.
 LORIKEET_DEVICE float exp(float x) { return __expf(x); }
 LORIKEET_DEVICE float log(float x) { return logf(x); }
+/// To 2 units in the last place of fp32.
+LORIKEET_DEVICE float rsqrt(float x) { return rsqrtf(x); }
 /// 1 / (1 + exp(-x)), to a few units in the last place of fp32.
 LORIKEET_DEVICE float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 
@@ -138,13 +141,13 @@ inline void allow_shared(const char* name, const void* kernel, int bytes) {
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                   cudaSharedmemCarveoutMaxShared),
              name);
-  most = bytes;
-}
-
   if (bytes > kAlwaysAllowed) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
                name);
   }
+  most = bytes;
+}
+
 /// Puts a kernel on a stream. @param name for messages and for the emulator's counts
 template <class Arguments>
 void launch(const char* name, void (*kernel)(Arguments), const ops::cuda::LaunchShape& shape,
