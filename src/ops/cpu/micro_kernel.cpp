@@ -1,5 +1,8 @@
 #include "lorikeet/ops/micro_kernel.h"
 
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -13,27 +16,24 @@ namespace {
 
 constexpr int64_t kM = 64, kN = 64, kK = 512;
 
-/// @return floating point operations of all threads
+/// @param operands of the two matrices, one after the other
+/// @return FLOP/s of all threads together
 template <class T>
-int64_t repeat(int64_t repetitions) {
-  using cpu::Scratch;
-  const cpu::Workers workers(Scratch::bytes<T>(kM * kK) + Scratch::bytes<T>(kK * kN) +
-                             Scratch::bytes<float>(kM * kN));
+double repeat(const T* operands, int64_t repetitions) {
+  const cpu::Workers workers(cpu::Scratch::bytes<float>(kM * kN));
   const int64_t threads = std::max(1, at::get_num_threads());
+  const auto start = std::chrono::steady_clock::now();
   workers.run(
       threads,
-      [&](int64_t, Scratch scratch) {
-        T* const left = scratch.take<T>(kM * kK);
-        T* const right = scratch.take<T>(kK * kN);
+      [&](int64_t, cpu::Scratch scratch) {
         float* const result = scratch.take<float>(kM * kN);
-        std::fill_n(left, kM * kK, T{0});
-        std::fill_n(right, kK * kN, T{0});
         for (int64_t i = 0; i < repetitions; ++i) {
-          cpu::multiply({kM, kN, kK, kK, kN, kN, false}, left, right, result);
+          cpu::multiply({kM, kN, kK, kK, kN, kN, false}, operands, operands + kM * kK, result);
         }
       },
       cpu::release_products);
-  return threads * repetitions * 2 * kM * kN * kK;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  return static_cast<double>(threads * repetitions * 2 * kM * kN * kK) / elapsed.count();
 }
 
 }  // namespace
@@ -41,10 +41,13 @@ int64_t repeat(int64_t repetitions) {
 double measure_micro_kernel(c10::ScalarType dtype, int64_t repetitions) {
   const bool is_fp32 = dtype == c10::kFloat;
   if (!is_fp32 && !cpu::level().bf16_product) return 0;
-  const auto start = std::chrono::steady_clock::now();
-  const int64_t flops = is_fp32 ? repeat<float>(repetitions) : repeat<uint16_t>(repetitions);
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return static_cast<double>(flops) / elapsed.count();
+  // Random, since a processor may clock higher on zeros; from a generator of its own, so that a
+  // measurement changes no run.
+  const at::Tensor operands =
+      at::randn({kM * kK + kK * kN}, at::detail::createCPUGenerator(/*seed_val=*/1)).to(dtype);
+  const void* const numbers = operands.const_data_ptr();
+  return is_fp32 ? repeat(static_cast<const float*>(numbers), repetitions)
+                 : repeat(static_cast<const uint16_t*>(numbers), repetitions);
 }
 
 }  // namespace lorikeet::ops
