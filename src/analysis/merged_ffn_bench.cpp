@@ -79,6 +79,7 @@ class Candidate {
     timing.workspace_bytes =
         std::max({timing.workspace_bytes, ops::tiled_workspace_bytes(/*backward=*/false),
                   ops::tiled_workspace_bytes(/*backward=*/true)});
+    if (dy_ND_.is_cpu()) timing.saved_bytes = ops::tiled_saved_bytes();
   }
 
   /// Whether kernels of ours take it on a GPU; without them merged is the same as batched.

@@ -130,9 +130,9 @@ Gradients backward_cpu(const Tensor& dy, const Tensor& x, at::IntArrayRef offset
   check_arguments(x, offsets, routing, gate, up, down);
   check_gradient(dy, x);
   check_saved(a, b, x, gate.size(1) * cpu::padded_columns(offsets));
-  const auto [dx, drouting, dgate, dup, ddown] =
-      cpu::merged_ffn_backward(dy.contiguous(), x.contiguous(), offsets, routing.contiguous(),
-                               gate.contiguous(), up.contiguous(), down.contiguous(), a, b, needed);
+  const auto [dx, drouting, dgate, dup, ddown] = cpu::merged_ffn_backward(
+      dy.contiguous(), x.contiguous(), offsets, routing.contiguous(), gate.contiguous(),
+      up.contiguous(), down.contiguous(), a.contiguous(), b.contiguous(), needed);
   return {dx, drouting, dgate, dup, ddown};
 }
 

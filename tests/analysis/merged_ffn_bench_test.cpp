@@ -35,6 +35,9 @@ std::vector<std::string> forms_of(const std::string& device, int64_t width,
     const bool is_ours = timing.form == "merged" || timing.form == "batched" ||
                          (timing.form == "dense" && device == "cpu");
     EXPECT_EQ(timing.workspace_bytes > 0, is_ours) << timing.form;
+    // a and b, two bytes each in bf16.
+    const int64_t saved = 2 * 2 * timing.shape.tokens * timing.shape.ffn_size;
+    EXPECT_EQ(timing.saved_bytes, is_ours && device == "cpu" ? saved : 0) << timing.form;
   }
   return forms;
 }

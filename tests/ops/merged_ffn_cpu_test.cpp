@@ -7,7 +7,9 @@
 #include "lorikeet/ops/merged_ffn.h"
 #include "lorikeet/ops/processor_level.h"
 #include "lorikeet/ops/workspace.h"
+#include "src/ops/find_operator.h"
 #include "tests/ops/merged_testing.h"
+#include "tests/support/tensor_memory.h"
 
 namespace lorikeet::ops {
 namespace {
@@ -58,6 +60,28 @@ std::vector<Tensor> results(const Arguments& a, const Tensor& dy, bool reference
     all.push_back(g);
   }
   return all;
+}
+
+/// y and what forward saves, by the operator itself.
+std::tuple<Tensor, Tensor, Tensor> forward(const Arguments& a) {
+  static const auto op = find_operator<std::tuple<Tensor, Tensor, Tensor>(
+      const Tensor&, at::IntArrayRef, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+      bool, bool)>("lorikeet::merged_ffn_forward");
+  const torch::NoGradGuard no_graph;
+  const auto& t = a.tensors;
+  return op.call(t[0], a.offsets, t[1], t[2], t[3], t[4], /*reference=*/false, /*save=*/true);
+}
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+Gradients backward(const Arguments& arguments, const Tensor& dy, const Tensor& a, const Tensor& b) {
+  static const auto op =
+      find_operator<Gradients(const Tensor&, const Tensor&, at::IntArrayRef, const Tensor&,
+                              const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                              const Tensor&, std::array<bool, 5>)>("lorikeet::merged_ffn_backward");
+  const torch::NoGradGuard no_graph;
+  const auto& t = arguments.tensors;
+  return op.call(dy, t[0], arguments.offsets, t[1], t[2], t[3], t[4], a, b,
+                 {true, true, true, true, true});
 }
 
 struct Case {
@@ -138,6 +162,31 @@ TEST_P(TiledMergedFfn, GivesTheSameBitsForAnyNumberOfThreadsAndRunAfterRun) {
   }
 }
 
+/// The same numbers, every other place in memory.
+Tensor spread(const Tensor& t) {
+  Tensor places = torch::full({t.numel(), 2}, 9, t.options());
+  places.select(1, 0).copy_(t.flatten());
+  return places.select(1, 0).view(t.sizes());
+}
+
+TEST_P(TiledMergedFfn, BackwardTakesTensorsThatAreNotContiguous) {
+  const AtLevel level(GetParam());
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    const Arguments arguments = make_arguments({30, 20}, 48, 56, 3, dtype, dtype);
+    const Tensor dy = torch::randn(arguments.tensors[0].sizes()).to(dtype);
+    const auto [y, a, b] = forward(arguments);
+    ASSERT_FALSE(spread(a).is_contiguous());
+    const auto of = [](const Gradients& g) {
+      return std::apply([](const auto&... each) { return std::vector<Tensor>{each...}; }, g);
+    };
+    const auto expected = of(backward(arguments, dy, a, b));
+    const auto actual = of(backward(arguments, spread(dy), spread(a), spread(b)));
+    for (size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_TRUE(torch::equal(actual[i], expected[i])) << i << ' ' << dtype;
+    }
+  }
+}
+
 TEST_P(TiledMergedFfn, AGradientThatIsAskedForAloneHasTheSameBits) {
   const AtLevel level(GetParam());
   Arguments a = make_arguments({30, 20}, 48, 56, 3, torch::kFloat, torch::kFloat);
@@ -178,6 +227,49 @@ TEST(MergedFfnLevels, AnUnknownLevelIsRefusedByName) {
   ::setenv("LORIKEET_CPU", kept.c_str(), 1);
 }
 
+TEST(MergedFfnThreads, AnyNumberGivesTheSameBitsAtTheSizeOfALayer) {
+  const int threads = torch::get_num_threads();
+  for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+    const Arguments a = make_arguments({40, 64, 9}, 512, 1376, 8, dtype, dtype);
+    const Tensor dy = torch::randn(a.tensors[0].sizes());
+    torch::set_num_threads(1);
+    const auto first = results(a, dy);
+    for (const int count : {2, 3, 8}) {
+      torch::set_num_threads(count);
+      const auto again = results(a, dy);
+      for (size_t i = 0; i < first.size(); ++i) {
+        EXPECT_TRUE(torch::equal(first[i], again[i])) << i << ", " << count << " threads " << dtype;
+      }
+    }
+    torch::set_num_threads(threads);
+  }
+}
+
+// What tensors' allocator counts at the peak, beyond what is there after the call.
+TEST_P(TiledMergedFfn, WorkspaceIsReportedToTheByte) {
+  const AtLevel level(GetParam());
+  for (const Case& c : cases()) {
+    for (const auto& [dtype, experts] : {std::pair{torch::kFloat, torch::kFloat},
+                                         {torch::kBFloat16, torch::kBFloat16},
+                                         {torch::kBFloat16, torch::kFloat}}) {
+      const Arguments arguments = make_arguments(c.lengths, c.D, c.F, c.E, dtype, experts);
+      const Tensor dy = torch::randn(arguments.tensors[0].sizes()).to(dtype);
+      const auto expect_reported = [&](bool is_backward, const auto& call) {
+        const TensorMemory memory;
+        const auto kept = call();
+        EXPECT_EQ(tiled_workspace_bytes(is_backward), memory.peak_bytes() - memory.bytes())
+            << "D " << c.D << " F " << c.F << " E " << c.E << ' ' << dtype << ' ' << experts << ' '
+            << is_backward;
+        return kept;
+      };
+      const auto [y, a, b] = expect_reported(false, [&] { return forward(arguments); });
+      EXPECT_EQ(tiled_saved_bytes(), static_cast<int64_t>(a.nbytes() + b.nbytes()));
+      const Tensor &saved_a = a, &saved_b = b;
+      expect_reported(true, [&] { return backward(arguments, dy, saved_a, saved_b); });
+    }
+  }
+}
+
 TEST(MergedFfnWorkspace, StaysBelowItsBound) {
   if (cpu::level().kernels == nullptr) GTEST_SKIP() << "the reference form is not counted";
   const int threads = torch::get_num_threads();
@@ -199,6 +291,29 @@ TEST(MergedFfnWorkspace, StaysBelowItsBound) {
     }
   }
   torch::set_num_threads(threads);
+}
+
+// The shapes of the table in docs/performance.md.
+TEST(SlowMergedFfnWorkspace, StaysBelowItsBoundInTheBenchmark) {
+  if (cpu::level().kernels == nullptr) GTEST_SKIP() << "the reference form is not counted";
+  constexpr int64_t kTokens = 4096;
+  const int64_t threads = torch::get_num_threads();
+  for (const auto& [D, F] : {std::pair<int64_t, int64_t>{512, 1376}, {1024, 2816}}) {
+    for (const auto& [E, G] : {std::pair<int64_t, int64_t>{1, 1}, {8, 16}, {8, 64}, {32, 16}}) {
+      for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
+        const std::vector<int64_t> lengths(G, kTokens / G);
+        const Arguments arguments = make_arguments(lengths, D, F, E, dtype, dtype);
+        const auto [y, a, b] = forward(arguments);
+        backward(arguments, y, a, b);
+        const int64_t bound =
+            tiled_workspace_bound(kTokens, D, F, E, dtype == torch::kFloat ? 4 : 2, threads);
+        for (const bool is_backward : {false, true}) {
+          EXPECT_LT(tiled_workspace_bytes(is_backward), bound)
+              << "D " << D << " E " << E << " G " << G << ' ' << dtype << ' ' << is_backward;
+        }
+      }
+    }
+  }
 }
 
 TEST(MergedFfnLevels, LargeAndTinyActivationsStayFinite) {

@@ -24,6 +24,7 @@ struct MergedFfnTiming {
   double gflops;                ///< of a dense layer, 18 N D F, over ms
   double over_dense;            ///< ms over dense's
   int64_t workspace_bytes = 0;  ///< of operators of ours; 0: not counted
+  int64_t saved_bytes = 0;      ///< that forward keeps for backward; 0: not counted, as on CUDA
 };
 
 struct MergedFfnBench {

@@ -16,10 +16,14 @@ int64_t tiled_workspace_bytes(bool backward);
 int64_t tiled_workspace_bound(int64_t tokens, int64_t D, int64_t F, int64_t E, int64_t bytes,
                               int64_t threads);
 
-/// What it is for merged_ffn on the GPU at hand, or where none is open on an A100, forward or
-/// backward, whichever is more: a slab of merged weights, h and its gradients; by batched products,
-/// where the kernels do not reach, a slab's columns of dh beside it, in bf16 the slab in fp32, and
-/// a copy of the experts' rectangle in fp32.
+/// Bytes of the products with gate and up that the last tiled forward of merged_ffn kept for its
+/// backward; 0 where none was asked for.
+int64_t tiled_saved_bytes();
+
+/// What the workspace is for merged_ffn on the GPU at hand, or where none is open on an A100,
+/// forward or backward, whichever is more: a slab of merged weights, h and its gradients; by
+/// batched products, where the kernels do not reach, a slab's columns of dh beside it, in bf16 the
+/// slab in fp32, and a copy of the experts' rectangle in fp32.
 /// @param offsets       [G+1] token numbers
 /// @param bytes         of a number of x
 /// @param expert_bytes  of one of the experts: 4 or as x

@@ -14,9 +14,8 @@
 
 namespace lorikeet::ops::cpu {
 
-/// Keys and queries of a block of scores; widths are rounded up to kWidth. So products come in few
-/// shapes: ATen keeps a compiled micro-kernel for each one, on each thread, for ever.
-inline constexpr int64_t kKeyBlock = 64, kQueryBlock = 128, kWidth = 16;
+/// Keys and queries of a block of scores; widths are rounded up to kWidth.
+inline constexpr int64_t kKeyBlock = 64, kQueryBlock = 128, kWidth = kWidthStep;
 
 /// One head of a [B, heads, L, H] tensor: its tokens' rows.
 template <class T>

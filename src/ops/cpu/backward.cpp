@@ -23,8 +23,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kOuter = 384;
-
 template <class T>
 void run(Backward<T> job, const OuterBlocks& outer, const Workers& workers,
          DroutingParts& drouting) {
@@ -50,15 +48,13 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   const int64_t D = x.size(1), F = gate.size(1), E = gate.size(0);
   const Plan plan(offsets);
   const auto chunks = merge_chunks(plan, routing);
-  const OuterBlocks outer(F, kOuter, kFeatureBlock);
+  const OuterBlocks outer(F, kBackwardOuter, kFeatureBlock);
   const HiddenGradients<T> hidden(plan, outer.size, /*feature_parts=*/3, /*token_parts=*/2);
   const Workers workers(
-      std::max(hidden_scratch<T>(plan, D), owner_scratch<T>(plan, outer.size, /*inputs=*/2, E)));
+      std::max(hidden_scratch<T>(plan, D), owner_scratch<T>(plan, outer.size, /*inputs=*/2, gate)));
   DroutingParts drouting(needed[1], outer.count, ceil_divide(D, kModelBlock<T>), plan, E);
   const Tensor dx = fresh_gradient(x, needed[0], at::kFloat);
-  const WeightGradient dgate(plan, gate, needed[2]), dup(plan, up, needed[3]),
-      ddown(plan, down, needed[4]);
-  const auto numbers = [](const Tensor& t) { return static_cast<const T*>(t.const_data_ptr()); };
+  const WeightGradient dgate(gate, needed[2]), dup(up, needed[3]), ddown(down, needed[4]);
   const auto weight = [](const Tensor& experts, const WeightGradient& gradient) {
     return ExpertWeight{ExpertMatrix(experts), gradient.place()};
   };
@@ -68,9 +64,9 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                             .hidden = hidden,
                             .D = D,
                             .E = E,
-                            .x = numbers(x),
+                            .x = TokenRows<T>(x),
                             .inputs = {weight(gate, dgate), weight(up, dup)},
-                            .dy = numbers(dy),
+                            .dy = TokenRows<T>(dy),
                             .output = weight(down, ddown),
                             .routing = routing.const_data_ptr<float>(),
                             .needs_routing = needed[1],
@@ -78,14 +74,10 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                             .drouting = nullptr},
                   .down = ExpertMatrix(down),
                   .F = F,
-                  .dy = numbers(dy),
-                  .a = a.const_data_ptr(),
-                  .b = b.const_data_ptr(),
-                  .is_saved_bf16 = a.scalar_type() == at::kBFloat16},
+                  .saved = SavedProducts(a, b, F)},
       outer, workers, drouting);
   record_workspace(/*backward=*/true,
-                   hidden.bytes() + workers.bytes() +
-                       (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
+                   hidden.bytes() + workers.bytes() + drouting.bytes() + bytes_to_round(dx, x));
   return {dx.defined() ? dx.to(x.scalar_type()) : dx,
           needed[1] ? drouting.total(plan, routing) : Tensor(), dgate.finish(), dup.finish(),
           ddown.finish()};
@@ -97,17 +89,10 @@ std::array<Tensor, 5> merged_ffn_backward(const Tensor& dy, const Tensor& x,
                                           at::IntArrayRef offsets, const Tensor& routing,
                                           const Tensor& gate, const Tensor& up, const Tensor& down,
                                           const Tensor& a, const Tensor& b, const Needed& needed) {
-  if (x.scalar_type() != at::kBFloat16) {
-    return backward_in<float>(dy, x, offsets, routing, gate, up, down, a, b, needed);
-  }
-  if (!computes_bf16_in_fp32(x.size(1), gate.size(1))) {
-    return backward_in<uint16_t>(dy, x, offsets, routing, gate, up, down, a, b, needed);
-  }
-  const auto wide = [](const Tensor& t) { return t.to(at::kFloat); };
-  auto gradients =
-      backward_in<float>(wide(dy), wide(x), offsets, routing, gate, up, down, a, b, needed);
-  if (gradients[0].defined()) gradients[0] = gradients[0].to(at::kBFloat16);
-  return gradients;
+  const auto compute = [&]<class T>(T) {
+    return backward_in<T>(dy, x, offsets, routing, gate, up, down, a, b, needed);
+  };
+  return is_computed_in_bf16(x, gate.size(1)) ? compute(uint16_t{}) : compute(float{});
 }
 
 }  // namespace lorikeet::ops::cpu

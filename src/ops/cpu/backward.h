@@ -3,6 +3,7 @@
 //
 // D model, F feed-forward width, W tokens with padding.
 #include "backward_owner.h"
+#include "epilogue.h"
 
 namespace lorikeet::ops::cpu {
 
@@ -11,9 +12,7 @@ struct Backward {
   OwnerJob<T> owner;
   ExpertMatrix down;
   int64_t F;
-  const T* dy;
-  const void *a, *b;  ///< as forward saved them, in the dtype that x had before it was widened
-  bool is_saved_bf16;
+  SavedProducts saved;
 };
 
 /// One task of the first half: features f0 + begin .. + rows, for all tokens.

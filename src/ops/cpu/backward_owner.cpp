@@ -8,9 +8,7 @@
 #include <numeric>
 #include <type_traits>
 
-#include "lorikeet/ops/gradient_sink.h"
 #include "pack.h"
-#include "pages.h"
 #include "product.h"
 
 namespace lorikeet::ops::cpu {
@@ -25,9 +23,17 @@ int64_t gradient_stack(int64_t inputs) {
   return stack_stride<float>(inputs * kFeatureBlock * kModelBlock<T>);
 }
 
+/// Of one chunk of segments, for the routing's gradient and for its weights.
 int64_t drouting_numbers(int64_t E) { return E * kMergedSegments * kDotLanes; }
-static_assert(kGradientChunk <= kMergedSegments);
+int64_t coefficient_numbers(int64_t E) { return kGradientChunk * round_up(E, kMaxOutputs); }
 
+/// Whether gradients of that dtype are sums of several roundings, if they are not summed in fp32.
+bool is_summed_in_fp32(const Plan& plan, bool is_bf16) {
+  return is_bf16 && static_cast<int64_t>(plan.segments.size()) > kGradientChunk;
+}
+
+/// Block of features by block of features, all segments, chunk by chunk: so a tile of the experts
+/// and of their gradients is in cache for all chunks but the first.
 template <class T>
 class WeightTask {
  public:
@@ -40,42 +46,90 @@ class WeightTask {
         size_(size),
         d0_(d0),
         columns_(columns) {
+    const int64_t chunks = num_chunks(job.plan);
     gradients_ = scratch.take<float>(kGradientChunk * stack_);
     product_ = scratch.take<float>(kFeatureBlock * columns);
-    coefficients_ = scratch.take<float>(kGradientChunk * kMaxOutputs * groups());
-    drouting_ = scratch.take<float>(drouting_numbers(job.E));
-    depth_ = scratch.take<T>(0);
+    coefficients_ = scratch.take<float>(chunks * coefficient_numbers(job.E));
+    drouting_ = scratch.take<float>(chunks * drouting_numbers(job.E));
+    depth_ = scratch.take<T>(largest_chunk(job.plan) * columns);
+    sums_ = scratch.take<float>(0);
+  }
+
+  static int64_t scratch_bytes(const Plan& plan, int64_t inputs, int64_t E, bool is_bf16) {
+    const int64_t tile = kFeatureBlock * kModelBlock<T>, chunks = num_chunks(plan);
+    return Scratch::bytes<float>(kGradientChunk * gradient_stack<T>(inputs)) +
+           Scratch::bytes<float>(tile) + Scratch::bytes<float>(chunks * coefficient_numbers(E)) +
+           Scratch::bytes<float>(chunks * drouting_numbers(E)) +
+           Scratch::bytes<T>(largest_chunk(plan) * kModelBlock<T>) +
+           (is_summed_in_fp32(plan, is_bf16) ? Scratch::bytes<float>(inputs * E * tile) : 0);
   }
 
   void run() {
-    const auto total = static_cast<int64_t>(job_.plan.segments.size());
-    for (begin_ = 0; begin_ < total; begin_ = end_) {
-      end_ = std::min(total, begin_ + kGradientChunk);
-      spread_routing();
-      std::fill_n(drouting_, drouting_numbers(job_.E), 0.0f);
-      if (job_.needs_inputs()) {
-        pack(job_.x);
-        for (int64_t f = 0; f < size_; f += kFeatureBlock) input(f);
-      }
-      if (job_.needs_output()) {
-        pack(job_.dy);
-        for (int64_t f = 0; f < size_; f += kFeatureBlock) output(f);
-      }
-      if (job_.needs_routing) store_drouting();
+    std::fill_n(drouting_, num_chunks(job_.plan) * drouting_numbers(job_.E), 0.0f);
+    for_chunks([&] { spread_routing(); });
+    if (job_.needs_inputs()) {
+      for_blocks(job_.x, [&](int64_t f) { input(f); });
+    }
+    if (job_.needs_output()) {
+      for_blocks(job_.dy, [&](int64_t f) { output(f); });
+    }
+    if (job_.needs_routing) {
+      for_chunks([&] { store_drouting(); });
     }
   }
 
  private:
-  int64_t groups() const { return ceil_divide(job_.E, kMaxOutputs); }
+  static int64_t num_chunks(const Plan& plan) {
+    return ceil_divide(static_cast<int64_t>(plan.segments.size()), kGradientChunk);
+  }
+  /// Tokens, with padding, of the largest chunk of segments.
+  static int64_t largest_chunk(const Plan& plan) {
+    int64_t largest = 0;
+    const auto total = static_cast<int64_t>(plan.segments.size());
+    for (int64_t begin = 0; begin < total; begin += kGradientChunk) {
+      const Segment& last = plan.segments[std::min(total, begin + kGradientChunk) - 1];
+      const TokenBlock& end = plan.strips[last.strip_end - 1];
+      largest = std::max(
+          largest, end.column + end.width - plan.strips[plan.segments[begin].strip_begin].column);
+    }
+    return largest;
+  }
+
+  template <class Use>
+  void for_chunks(const Use& use) {
+    const auto total = static_cast<int64_t>(job_.plan.segments.size());
+    for (begin_ = 0; begin_ < total; begin_ = end_) {
+      end_ = std::min(total, begin_ + kGradientChunk);
+      use();
+    }
+  }
+  /// use(f) for each block of features and chunk of segments, whose `rows` are packed.
+  template <class Use>
+  void for_blocks(const TokenRows<T>& rows, const Use& use) {
+    int64_t packed = -1;
+    for (int64_t f = 0; f < size_; f += kFeatureBlock) {
+      for_chunks([&] {
+        if (packed != begin_) pack(rows);
+        packed = begin_;
+        use(f);
+      });
+    }
+  }
+
+  float* coefficients() const {
+    return coefficients_ + begin_ / kGradientChunk * coefficient_numbers(job_.E);
+  }
+  float* drouting() const { return drouting_ + begin_ / kGradientChunk * drouting_numbers(job_.E); }
 
   /// routing as [groups of experts][segments][kMaxOutputs]
   void spread_routing() {
-    std::fill_n(coefficients_, kGradientChunk * kMaxOutputs * groups(), 0.0f);
+    float* const to = coefficients();
+    std::fill_n(to, coefficient_numbers(job_.E), 0.0f);
     for (int64_t s = begin_; s < end_; ++s) {
       const float* const row = job_.routing + job_.plan.segments[s].index * job_.E;
       for (int64_t e = 0; e < job_.E; ++e) {
-        coefficients_[(e / kMaxOutputs * kGradientChunk + s - begin_) * kMaxOutputs +
-                      e % kMaxOutputs] = row[e];
+        to[(e / kMaxOutputs * kGradientChunk + s - begin_) * kMaxOutputs + e % kMaxOutputs] =
+            row[e];
       }
     }
   }
@@ -85,12 +139,13 @@ class WeightTask {
   }
 
   /// The chunk's tokens, this task's columns of them.
-  void pack(const T* rows) {
+  void pack(const TokenRows<T>& rows) {
     for (int64_t i = job_.plan.segments[begin_].strip_begin;
          i < job_.plan.segments[end_ - 1].strip_end; ++i) {
       const TokenBlock& strip = job_.plan.strips[i];
-      pack_depth(job_.kernels, rows + strip.row * job_.D + d0_, job_.D, columns_, strip,
-                 packed(strip));
+      rows.read(strip.row, d0_, [&](const auto* from) {
+        pack_depth(job_.kernels, from, job_.D, columns_, strip, packed(strip));
+      });
     }
   }
   T* packed(const TokenBlock& strip) const {
@@ -116,7 +171,7 @@ class WeightTask {
     }
     for (int64_t i = 0; i < inputs_; ++i) {
       pass_on(job_.inputs[i], {f0_ + f, rows, d0_, columns_}, {f0_ + f + rows, rows, d0_, columns_},
-              gradients_ + i * tile);
+              gradients_ + i * tile, sums_ + i * job_.E * tile);
     }
   }
 
@@ -128,32 +183,57 @@ class WeightTask {
                        rows, nullptr);
     }
     pass_on(*job_.output, {d0_, columns_, f0_ + f, rows}, {d0_, columns_, f0_ + f + rows, rows},
-            gradients_);
+            gradients_, sums_);
   }
 
   /// @param next the tile that comes after `place` @param merged_grads one of a merged matrix a
-  /// segment
+  /// segment @param sums the place's tiles of all experts, for sums that are rounded
   void pass_on(const ExpertWeight& weight, const Tile& place, const Tile& next,
-               const float* merged_grads) {
+               const float* merged_grads, float* sums) {
     const ExpertGradient grad = weight.gradient;
     if (job_.needs_routing) routing_gradient(weight.experts, place, next, merged_grads);
     if (grad.data == nullptr) return;
     const int64_t first = place.row * weight.experts.columns + place.column;
+    if (!grad.is_bf16) {
+      expert_gradient(place, merged_grads, weight.experts.strides(),
+                      static_cast<float*>(grad.data) + first);
+      return;
+    }
+    uint16_t* const out = static_cast<uint16_t*>(grad.data) + first;
+    if (!is_summed_in_fp32(job_.plan, grad.is_bf16)) {
+      expert_gradient(place, merged_grads, weight.experts.strides(), out);
+      return;
+    }
+    expert_gradient(place, merged_grads, {place.numbers(), place.columns}, sums);
+    if (end_ == static_cast<int64_t>(job_.plan.segments.size())) round(weight, place, sums, out);
+  }
+
+  /// A tile of every expert's gradient: what this chunk of segments adds to it.
+  template <class Out>
+  void expert_gradient(const Tile& place, const float* merged_grads, Strides strides, Out* out) {
     for (int64_t e = 0; e < job_.E; e += kMaxOutputs) {
-      const int64_t to = e * weight.experts.matrix + first;
       const VectorKernels::Combine shape{.outputs = std::min(kMaxOutputs, job_.E - e),
                                          .inputs = end_ - begin_,
                                          .rows = place.rows,
                                          .columns = place.columns,
                                          .in = {stack_, place.columns},
-                                         .out = weight.experts.strides(),
+                                         .out = strides,
                                          .accumulate = begin_ > 0};
-      const float* const factors = coefficients_ + e * kGradientChunk;
-      if (grad.is_bf16) {
-        job_.kernels.combine_to_bf16(shape, factors, merged_grads,
-                                     static_cast<uint16_t*>(grad.data) + to);
+      const float* const factors = coefficients() + e * kGradientChunk;
+      Out* const to = out + e * strides.matrix;
+      if constexpr (std::is_same_v<Out, float>) {
+        job_.kernels.combine(shape, factors, merged_grads, to);
       } else {
-        job_.kernels.combine(shape, factors, merged_grads, static_cast<float*>(grad.data) + to);
+        job_.kernels.combine_to_bf16(shape, factors, merged_grads, to);
+      }
+    }
+  }
+
+  void round(const ExpertWeight& weight, const Tile& place, const float* sums, uint16_t* out) {
+    const Strides strides = weight.experts.strides();
+    for (int64_t e = 0; e < job_.E; ++e) {
+      for (int64_t r = 0; r < place.rows; ++r, sums += place.columns) {
+        job_.kernels.to_bf16(place.columns, sums, out + e * strides.matrix + r * strides.row);
       }
     }
   }
@@ -170,9 +250,9 @@ class WeightTask {
     const int64_t ahead = (next.row - place.row) * experts.columns + next.column - place.column;
     with_tile(experts, place, [&]<class In>(const In* in) {
       if constexpr (std::is_same_v<In, float>) {
-        job_.kernels.dot_f32(shape, in, in + ahead, merged_grads, drouting_);
+        job_.kernels.dot_f32(shape, in, in + ahead, merged_grads, drouting());
       } else {
-        job_.kernels.dot_bf16(shape, in, in + ahead, merged_grads, drouting_);
+        job_.kernels.dot_bf16(shape, in, in + ahead, merged_grads, drouting());
       }
     });
   }
@@ -182,7 +262,7 @@ class WeightTask {
     for (int64_t s = 0; s < segments; ++s) {
       float* const row = job_.drouting + (d0_ / kModelBlock<T> * total + begin_ + s) * job_.E;
       for (int64_t e = 0; e < job_.E; ++e) {
-        const float* const lanes = drouting_ + (e * kMergedSegments + s) * kDotLanes;
+        const float* const lanes = drouting() + (e * kMergedSegments + s) * kDotLanes;
         row[e] = std::accumulate(lanes, lanes + kDotLanes, 0.0f);
       }
     }
@@ -191,22 +271,9 @@ class WeightTask {
   const OwnerJob<T>& job_;
   const int64_t inputs_, stack_, f0_, size_, d0_, columns_;
   int64_t begin_ = 0, end_ = 0;  // the chunk of segments
-  float *gradients_, *product_, *coefficients_, *drouting_;
+  float *gradients_, *product_, *coefficients_, *drouting_, *sums_;
   T* depth_;
 };
-
-/// Tokens, with padding, of the largest chunk of segments.
-int64_t largest_chunk(const Plan& plan) {
-  int64_t largest = 0;
-  const auto total = static_cast<int64_t>(plan.segments.size());
-  for (int64_t begin = 0; begin < total; begin += kGradientChunk) {
-    const Segment& last = plan.segments[std::min(total, begin + kGradientChunk) - 1];
-    const TokenBlock& end = plan.strips[last.strip_end - 1];
-    largest = std::max(
-        largest, end.column + end.width - plan.strips[plan.segments[begin].strip_begin].column);
-  }
-  return largest;
-}
 
 /// One task's columns of dx, without the experts' gradients.
 template <class T>
@@ -248,17 +315,12 @@ void input_gradient(const OwnerJob<T>& job, int64_t f0, int64_t size, int64_t d0
 }  // namespace
 
 template <class T>
-int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, int64_t E) {
+int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, const Tensor& weight) {
   const int64_t merging =
       Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(inputs * size * kModelBlock<T>)) +
       Scratch::bytes<float>(Plan::kPanel * kModelBlock<T>);
-  const int64_t weights =
-      Scratch::bytes<float>(kGradientChunk * gradient_stack<T>(inputs)) +
-      Scratch::bytes<float>(kFeatureBlock * kModelBlock<T>) +
-      Scratch::bytes<float>(kGradientChunk * kMaxOutputs * ceil_divide(E, kMaxOutputs)) +
-      Scratch::bytes<float>(drouting_numbers(E)) +
-      Scratch::bytes<T>(largest_chunk(plan) * kModelBlock<T>);
-  return std::max(merging, weights);
+  return std::max(merging, WeightTask<T>::scratch_bytes(plan, inputs, weight.size(0),
+                                                        weight.scalar_type() == at::kBFloat16));
 }
 
 template <class T>
@@ -273,51 +335,8 @@ void own_columns(const OwnerJob<T>& job, int64_t f0, int64_t size, const Workers
       release_products);
 }
 
-Tensor fresh_gradient(const Tensor& like, bool is_needed, at::ScalarType dtype) {
-  if (!is_needed) return Tensor();
-  Tensor result = at::empty(like.sizes(), like.options().dtype(dtype));
-  prefer_large_pages(result.mutable_data_ptr(), static_cast<int64_t>(result.nbytes()));
-  return result;
-}
-
-WeightGradient::WeightGradient(const Plan& plan, const Tensor& weight, bool is_needed)
-    : weight_(weight) {
-  if (!is_needed) return;
-  GradientSink* const sink = weight.scalar_type() == at::kFloat ? gradient_sink() : nullptr;
-  if (sink != nullptr) place_.data = sink->place_of(weight);
-  if (place_.data != nullptr) return;
-  const auto segments = static_cast<int64_t>(plan.segments.size());
-  fresh_ =
-      fresh_gradient(weight, true, segments <= kGradientChunk ? weight.scalar_type() : at::kFloat);
-  place_ = {fresh_.mutable_data_ptr(), fresh_.scalar_type() == at::kBFloat16};
-}
-
-Tensor WeightGradient::finish() const {
-  if (fresh_.defined()) return fresh_.to(weight_.scalar_type());
-  if (place_.data != nullptr) gradient_sink()->written(weight_);
-  return Tensor();
-}
-
-DroutingParts::DroutingParts(bool is_needed, int64_t outer_blocks, int64_t owners, const Plan& plan,
-                             int64_t E)
-    : row_(static_cast<int64_t>(plan.segments.size()) * E),
-      block_(owners * row_),
-      parts_(is_needed ? outer_blocks * block_ : 0) {}
-
-Tensor DroutingParts::total(const Plan& plan, const Tensor& routing) const {
-  Tensor total = at::zeros(routing.sizes(), routing.options());
-  const int64_t E = routing.size(1);
-  for (int64_t k = 0; k < row_; ++k) {
-    double sum = 0;
-    for (size_t i = k; i < parts_.size(); i += row_) sum += parts_[i];
-    const int64_t g = plan.segments[k / E].index;
-    total.mutable_data_ptr<float>()[g * E + k % E] = static_cast<float>(sum);
-  }
-  return total;
-}
-
-template int64_t owner_scratch<float>(const Plan&, int64_t, int64_t, int64_t);
-template int64_t owner_scratch<uint16_t>(const Plan&, int64_t, int64_t, int64_t);
+template int64_t owner_scratch<float>(const Plan&, int64_t, int64_t, const Tensor&);
+template int64_t owner_scratch<uint16_t>(const Plan&, int64_t, int64_t, const Tensor&);
 template void own_columns(const OwnerJob<float>&, int64_t, int64_t, const Workers&);
 template void own_columns(const OwnerJob<uint16_t>&, int64_t, int64_t, const Workers&);
 

@@ -9,9 +9,11 @@
 #include <optional>
 #include <vector>
 
+#include "backward_results.h"
 #include "blocks.h"
 #include "merge.h"
 #include "plan.h"
+#include "token_rows.h"
 #include "workers.h"
 
 namespace lorikeet::ops::cpu {
@@ -24,7 +26,7 @@ template <class T>
 inline constexpr int64_t kModelBlock = 256 / static_cast<int64_t>(sizeof(T));
 
 /// Segments whose gradient tiles are in cache together.
-inline constexpr int64_t kGradientChunk = 16;
+inline constexpr int64_t kGradientChunk = kMergedSegments;
 
 /// Gradients at the hidden layer for one outer block of S features, in both orientations.
 /// merged_ffn has three parts of a feature (da, db, h), of which two (da, db) lead to x;
@@ -52,13 +54,6 @@ struct HiddenGradients {
   const Buffer features, tokens;
 };
 
-/// Where the gradient of one matrix of all experts goes, [E, O, I]; null where it isn't needed. In
-/// bf16 it is written once, from sums over all segments.
-struct ExpertGradient {
-  void* data = nullptr;
-  bool is_bf16 = false;
-};
-
 /// One matrix of all experts and its gradient.
 struct ExpertWeight {
   ExpertMatrix experts;
@@ -72,9 +67,9 @@ struct OwnerJob {
   const std::vector<MergeChunk>& chunks;
   const HiddenGradients<T>& hidden;
   int64_t D, E;
-  const T* x;
+  TokenRows<T> x;
   std::vector<ExpertWeight> inputs;    ///< [E, F, D], one for each part that leads to x
-  const T* dy;                         ///< [N, D]; only with `output`
+  TokenRows<T> dy;                     ///< [N, D]; only with `output`
   std::optional<ExpertWeight> output;  ///< [E, D, F], of the hidden layer's last part
   const float* routing;                ///< [G, E]
   bool needs_routing;
@@ -92,48 +87,13 @@ struct OwnerJob {
 };
 
 /// Bytes of scratch memory a thread needs. @param size the largest outer block @param inputs as
-/// many as OwnerJob has
+/// many as OwnerJob has @param weight one of the experts' matrices
 template <class T>
-int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, int64_t E);
+int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, const at::Tensor& weight);
 
 /// All of dx and of the experts' and the routing's gradients that features f0 .. + size bring:
 /// every task owns kModelBlock<T> columns of x.
 template <class T>
 void own_columns(const OwnerJob<T>& job, int64_t f0, int64_t size, const Workers& workers);
-
-/// A gradient in fresh memory, uninitialised; undefined where it isn't needed.
-at::Tensor fresh_gradient(const at::Tensor& like, bool is_needed, at::ScalarType dtype);
-
-/// The gradient of one matrix of all experts: where the thread's sink wants it
-/// (lorikeet/ops/gradient_sink.h), or in fresh memory, for autograd.
-class WeightGradient {
- public:
-  /// Sums over several chunks of segments would round at each if they were bf16: then they are
-  /// fp32, and rounded at the end.
-  WeightGradient(const Plan& plan, const at::Tensor& weight, bool is_needed);
-  const ExpertGradient& place() const { return place_; }
-  /// When it is there. @return in the weight's dtype; undefined where autograd gets none
-  at::Tensor finish() const;
-
- private:
-  const at::Tensor weight_;
-  at::Tensor fresh_;
-  ExpertGradient place_;
-};
-
-/// The routing's gradient: a place of its own for every pair of an outer block and an owner, summed
-/// in their order at the end.
-class DroutingParts {
- public:
-  /// @param owners tasks of one outer block
-  DroutingParts(bool is_needed, int64_t outer_blocks, int64_t owners, const Plan& plan, int64_t E);
-  /// Of one outer block: OwnerJob::drouting.
-  float* block(int64_t i) { return parts_.data() + i * block_; }
-  at::Tensor total(const Plan& plan, const at::Tensor& routing_GE) const;
-
- private:
-  int64_t row_, block_;
-  std::vector<float> parts_;
-};
 
 }  // namespace lorikeet::ops::cpu

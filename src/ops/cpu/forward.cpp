@@ -12,16 +12,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <type_traits>
 
 #include "blocks.h"
+#include "epilogue.h"
 #include "forward_project.h"
 #include "level.h"
 #include "merge.h"
 #include "merged_ffn.h"
-#include "pack.h"
 #include "plan.h"
 #include "product.h"
+#include "token_rows.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -31,13 +31,13 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kFeatureRows = 32, kOuter = 704;
+constexpr int64_t kFeatureRows = 32;
 
 template <class T>
 class Forward {
  public:
   Forward(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing, const Tensor& gate,
-          const Tensor& up, const Tensor& down, bool save, at::ScalarType saved_dtype)
+          const Tensor& up, const Tensor& down, bool save)
       : kernels_(*level().kernels),
         plan_(offsets),
         chunks_(merge_chunks(plan_, routing)),
@@ -46,12 +46,12 @@ class Forward {
         down_(down),
         D_(x.size(1)),
         F_(gate.size(1)),
-        outer_(F_, kOuter, kFeatureRows),
-        x_(static_cast<const T*>(x.const_data_ptr())),
+        outer_(F_, kForwardOuter, kFeatureRows),
+        x_(x),
         y(at::empty(x.sizes(), x.options())),
-        a(at::empty({save ? F_ * plan_.columns : 0}, x.options().dtype(saved_dtype))),
+        a(at::empty({save ? F_ * plan_.columns : 0}, x.options())),
         b(at::empty_like(a)),
-        saves_(save),
+        saved_(a, b, F_),
         x_columns_(plan_.columns * D_ * sizeof(T)),
         h_columns_(plan_.columns * outer_.size * sizeof(T)),
         y_columns_(plan_.columns * D_ * sizeof(float)),
@@ -60,6 +60,7 @@ class Forward {
   void run() {
     record_workspace(/*backward=*/false, x_columns_.bytes() + h_columns_.bytes() +
                                              y_columns_.bytes() + workers_.bytes());
+    record_saved(static_cast<int64_t>(a.nbytes() + b.nbytes()));
     const Projection<T> down{.kernels = kernels_,
                              .plan = plan_,
                              .chunks = chunks_,
@@ -67,8 +68,9 @@ class Forward {
                              .O = D_,
                              .I = F_,
                              .sums = y_columns_.as<float>(),
-                             .y = static_cast<T*>(y.data_ptr())};
-    pack_panels(kernels_, plan_, x_, D_, x_columns_.as<T>(), workers_);
+                             .y = y.mutable_data_ptr(),
+                             .is_y_bf16 = y.scalar_type() == at::kBFloat16};
+    pack_panels(kernels_, plan_, x_, x_columns_.as<T>(), workers_);
     for (int64_t f0 = 0; f0 < F_; f0 += outer_.size) {
       const int64_t size = std::min(outer_.size, F_ - f0);
       workers_.run(
@@ -108,31 +110,12 @@ class Forward {
         const T* const merged = tiles + (s - chunk.begin) * stack;
         for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
           const TokenBlock& panel = plan_.panels[p];
-          const int64_t P = panel.width, count = rows * P;
+          const int64_t P = panel.width;
           multiply({2 * rows, P, D_, D_, P, P, false}, merged, x_panel(panel), ab);
-          if constexpr (std::is_same_v<T, float>) {
-            kernels_.swiglu(count, ab, ab + count, h_panel(panel) + begin * P);
-          } else {
-            kernels_.swiglu(count, ab, ab + count, h);
-            store_depth(kernels_, rows, P, h, h_panel(panel) + begin * P);
-          }
-          if (saves_) save(panel, f0 + begin, count, ab);
+          store_hidden(kernels_, rows, P, ab, h_panel(panel) + begin * P, h);
+          if (saved_.exist()) saved_.put(kernels_, panel, f0 + begin, rows, ab);
         }
       }
-    }
-  }
-
-  void save(const TokenBlock& panel, int64_t f, int64_t count, const float* ab) {
-    const int64_t place = panel.column * F_ + f * panel.width;
-    store(count, ab, a, place);
-    store(count, ab + count, b, place);
-  }
-
-  void store(int64_t count, const float* from, const Tensor& to, int64_t place) {
-    if (to.scalar_type() == at::kBFloat16) {
-      store_row(kernels_, count, from, static_cast<uint16_t*>(to.data_ptr()) + place);
-    } else {
-      store_row(kernels_, count, from, static_cast<float*>(to.data_ptr()) + place);
     }
   }
 
@@ -142,13 +125,13 @@ class Forward {
   const ExpertMatrix gate_, up_, down_;
   const int64_t D_, F_;
   const OuterBlocks outer_;
-  const T* const x_;
+  const TokenRows<T> x_;
 
  public:
   const Tensor y, a, b;
 
  private:
-  const bool saves_;
+  const SavedProducts saved_;
   const Buffer x_columns_, h_columns_, y_columns_;
   const Workers workers_;
 };
@@ -159,15 +142,12 @@ std::tuple<Tensor, Tensor, Tensor> merged_ffn_forward(const Tensor& x, at::IntAr
                                                       const Tensor& routing, const Tensor& gate,
                                                       const Tensor& up, const Tensor& down,
                                                       bool save) {
-  const auto compute = [&]<class T>(const Tensor& input, T) {
-    Forward<T> forward(input, offsets, routing, gate, up, down, save, x.scalar_type());
+  const auto compute = [&]<class T>(T) {
+    Forward<T> forward(x, offsets, routing, gate, up, down, save);
     forward.run();
     return std::tuple{forward.y, forward.a, forward.b};
   };
-  if (x.scalar_type() != at::kBFloat16) return compute(x, float{});
-  if (!computes_bf16_in_fp32(x.size(1), gate.size(1))) return compute(x, uint16_t{});
-  const auto [y, a, b] = compute(x.to(at::kFloat), float{});
-  return {y.to(at::kBFloat16), a, b};
+  return is_computed_in_bf16(x, gate.size(1)) ? compute(uint16_t{}) : compute(float{});
 }
 
 }  // namespace lorikeet::ops::cpu

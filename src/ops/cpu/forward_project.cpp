@@ -15,9 +15,13 @@ template <class T>
 void write_y(const Projection<T>& job, const TokenBlock& panel, int64_t o0, int64_t rows,
              const float* sums, float* turned) {
   store_transposed(job.kernels, rows, panel.width, sums, turned, rows, nullptr);
-  T* const out = job.y + panel.row * job.O + o0;
   for (int64_t t = 0; t < panel.count; ++t) {
-    store_row(job.kernels, rows, turned + t * rows, out + t * job.O);
+    const int64_t first = (panel.row + t) * job.O + o0;
+    if (job.is_y_bf16) {
+      store_row(job.kernels, rows, turned + t * rows, static_cast<uint16_t*>(job.y) + first);
+    } else {
+      store_row(job.kernels, rows, turned + t * rows, static_cast<float*>(job.y) + first);
+    }
   }
 }
 
@@ -65,13 +69,16 @@ void project(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int6
 }
 
 template <class T>
-void pack_panels(const VectorKernels& kernels, const Plan& plan, const T* x, int64_t D, T* out,
+void pack_panels(const VectorKernels& kernels, const Plan& plan, const TokenRows<T>& x, T* out,
                  const Workers& workers) {
+  const int64_t D = x.width();
   workers.run(
       static_cast<int64_t>(plan.panels.size()),
       [&](int64_t p, Scratch) {
         const TokenBlock& panel = plan.panels[p];
-        pack_columns(kernels, x + panel.row * D, D, D, panel, out + panel.column * D);
+        x.read(panel.row, 0, [&](const auto* rows) {
+          pack_columns(kernels, rows, D, D, panel, out + panel.column * D);
+        });
       },
       [] {});
 }
@@ -82,9 +89,9 @@ template void project(const Projection<float>&, const Panels<float>&, int64_t, i
                       const Workers&);
 template void project(const Projection<uint16_t>&, const Panels<uint16_t>&, int64_t, int64_t,
                       const Workers&);
-template void pack_panels(const VectorKernels&, const Plan&, const float*, int64_t, float*,
+template void pack_panels(const VectorKernels&, const Plan&, const TokenRows<float>&, float*,
                           const Workers&);
-template void pack_panels(const VectorKernels&, const Plan&, const uint16_t*, int64_t, uint16_t*,
+template void pack_panels(const VectorKernels&, const Plan&, const TokenRows<uint16_t>&, uint16_t*,
                           const Workers&);
 
 }  // namespace lorikeet::ops::cpu

@@ -6,6 +6,7 @@
 #include "blocks.h"
 #include "merge.h"
 #include "plan.h"
+#include "token_rows.h"
 #include "workers.h"
 
 namespace lorikeet::ops::cpu {
@@ -18,7 +19,8 @@ struct Projection {
   ExpertMatrix experts;  ///< [E, O, I]
   int64_t O, I;
   float* sums;  ///< [O, width] of each panel, over the blocks of I so far
-  T* y;         ///< [N, O]
+  void* y;      ///< [N, O]
+  bool is_y_bf16;
 };
 
 /// Right operands of a projection: panels as pack_columns makes them, of `rows` rows each, of which
@@ -40,9 +42,9 @@ void project(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int6
 template <class T>
 int64_t project_scratch(const Plan& plan, int64_t size);
 
-/// x as the right operand of products over features: a panel begins at its column * D.
+/// x [N, D] as the right operand of products over features: a panel begins at its column * D.
 template <class T>
-void pack_panels(const VectorKernels& kernels, const Plan& plan, const T* x, int64_t D, T* out,
+void pack_panels(const VectorKernels& kernels, const Plan& plan, const TokenRows<T>& x, T* out,
                  const Workers& workers);
 
 }  // namespace lorikeet::ops::cpu

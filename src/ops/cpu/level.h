@@ -1,5 +1,5 @@
 #pragma once
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
 #include <string_view>
 
@@ -22,6 +22,10 @@ const Level& level();
 /// Whether bf16 arguments of these widths are computed in fp32: there is no bf16 product, or a
 /// width is odd, and depths come in pairs.
 bool computes_bf16_in_fp32(int64_t inputs, int64_t outputs);
+/// Whether x [N, inputs] is bf16 and computed as such.
+inline bool is_computed_in_bf16(const at::Tensor& x, int64_t outputs) {
+  return x.scalar_type() == at::kBFloat16 && !computes_bf16_in_fp32(x.size(1), outputs);
+}
 
 /// Whether a plain product of matrices of that dtype is faster by our loops than by ATen's: bf16
 /// where the processor has no instructions for it, which MKL then does at a fifth of fp32's speed

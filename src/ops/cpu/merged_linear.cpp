@@ -7,7 +7,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "backward_owner.h"
 #include "forward_project.h"
@@ -21,7 +20,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kForwardOuter = 704, kBackwardOuter = 768;
+/// The hidden layer's gradient has one part here and is x's other side: it may be longer.
+constexpr int64_t kOutputs = 2 * kBackwardOuter;
 
 template <class T>
 Tensor forward_in(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
@@ -43,8 +43,9 @@ Tensor forward_in(const Tensor& x, at::IntArrayRef offsets, const Tensor& routin
                           .O = O,
                           .I = I,
                           .sums = sums.as<float>(),
-                          .y = static_cast<T*>(y.mutable_data_ptr())};
-  pack_panels(kernels, plan, static_cast<const T*>(x.const_data_ptr()), I, panels.as<T>(), workers);
+                          .y = y.mutable_data_ptr(),
+                          .is_y_bf16 = y.scalar_type() == at::kBFloat16};
+  pack_panels(kernels, plan, TokenRows<T>(x), panels.as<T>(), workers);
   for (int64_t i0 = 0; i0 < I; i0 += outer.size) {
     const int64_t size = std::min(outer.size, I - i0);
     project(job, {panels.as<T>(), /*rows=*/I, /*first=*/i0}, i0, size, workers);
@@ -56,15 +57,14 @@ constexpr int64_t kTurned = 2 * kFeatureBlock * Plan::kPanel;  // numbers of scr
 
 /// Outputs o0 .. + size of a strip's rows of dy, in both orientations.
 template <class T>
-void spread_gradient(const OwnerJob<T>& job, const T* dy, int64_t O, int64_t o0, int64_t size,
+void spread_gradient(const OwnerJob<T>& job, const TokenRows<T>& dy, int64_t o0, int64_t size,
                      const TokenBlock& strip, Scratch scratch) {
   float* const rows = scratch.take<float>(kTurned / 2);
   float* const turned = scratch.take<float>(kTurned / 2);
-  const T* const from = dy + strip.row * O + o0;
   for (int64_t t = 0; t < strip.width && job.dx != nullptr; ++t) {
     T* const to = job.hidden.token_rows(strip.column + t);
     if (t < strip.count) {
-      std::memcpy(to, from + t * O, size * sizeof(T));
+      dy.copy(job.kernels, strip.row + t, o0, size, to);
     } else {
       std::fill_n(to, size, T{0});
     }
@@ -76,9 +76,11 @@ void spread_gradient(const OwnerJob<T>& job, const T* dy, int64_t O, int64_t o0,
     for (int64_t t0 = 0; t0 < strip.width; t0 += Plan::kPanel) {
       const int64_t width = std::min(Plan::kPanel, strip.width - t0);
       const int64_t count = std::clamp(strip.count - t0, int64_t{0}, width);
-      for (int64_t t = 0; t < count; ++t) {
-        widen_row(job.kernels, features, from + (t0 + t) * O + f, rows + t * features);
-      }
+      dy.read(strip.row + t0, o0 + f, [&](const auto* from) {
+        for (int64_t t = 0; t < count; ++t) {
+          widen_row(job.kernels, features, from + t * dy.width(), rows + t * features);
+        }
+      });
       std::fill_n(rows + count * features, (width - count) * features, 0.0f);
       job.kernels.transpose(width, features, reinterpret_cast<const uint32_t*>(rows), features,
                             reinterpret_cast<uint32_t*>(turned), width);
@@ -96,22 +98,22 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
   const int64_t I = x.size(1), O = weight.size(1), E = weight.size(0);
   const Plan plan(offsets);
   const auto chunks = merge_chunks(plan, routing);
-  const OuterBlocks outer(O, kBackwardOuter, kFeatureBlock);
+  const OuterBlocks outer(O, kOutputs, kFeatureBlock);
   const HiddenGradients<T> hidden(plan, outer.size, /*feature_parts=*/1, /*token_parts=*/1);
-  const Workers workers(std::max(owner_scratch<T>(plan, outer.size, /*inputs=*/1, E),
+  const Workers workers(std::max(owner_scratch<T>(plan, outer.size, /*inputs=*/1, weight),
                                  2 * Scratch::bytes<float>(kTurned / 2)));
   DroutingParts drouting(needed[1], outer.count, ceil_divide(I, kModelBlock<T>), plan, E);
   const Tensor dx = fresh_gradient(x, needed[0], at::kFloat);
-  const WeightGradient dweight(plan, weight, needed[2]);
+  const WeightGradient dweight(weight, needed[2]);
   OwnerJob<T> job{.kernels = *level().kernels,
                   .plan = plan,
                   .chunks = chunks,
                   .hidden = hidden,
                   .D = I,
                   .E = E,
-                  .x = static_cast<const T*>(x.const_data_ptr()),
+                  .x = TokenRows<T>(x),
                   .inputs = {{ExpertMatrix(weight), dweight.place()}},
-                  .dy = nullptr,
+                  .dy = {},
                   .output = std::nullopt,
                   .routing = routing.const_data_ptr<float>(),
                   .needs_routing = needed[1],
@@ -122,16 +124,14 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
     workers.run(
         static_cast<int64_t>(plan.strips.size()),
         [&](int64_t strip, Scratch scratch) {
-          spread_gradient(job, static_cast<const T*>(dy.const_data_ptr()), O, o0, size,
-                          plan.strips[strip], scratch);
+          spread_gradient(job, TokenRows<T>(dy), o0, size, plan.strips[strip], scratch);
         },
         [] {});
     job.drouting = drouting.block(i);
     own_columns(job, o0, size, workers);
   }
   record_workspace(/*backward=*/true,
-                   hidden.bytes() + workers.bytes() +
-                       (dx.defined() && sizeof(T) == 2 ? static_cast<int64_t>(dx.nbytes()) : 0));
+                   hidden.bytes() + workers.bytes() + drouting.bytes() + bytes_to_round(dx, x));
   return {dx.defined() ? dx.to(x.scalar_type()) : dx,
           needed[1] ? drouting.total(plan, routing) : Tensor(), dweight.finish()};
 }
@@ -140,27 +140,17 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
 
 Tensor merged_linear_forward(const Tensor& x, at::IntArrayRef offsets, const Tensor& routing,
                              const Tensor& weight) {
-  if (x.scalar_type() != at::kBFloat16) return forward_in<float>(x, offsets, routing, weight);
-  if (!computes_bf16_in_fp32(x.size(1), weight.size(1))) {
-    return forward_in<uint16_t>(x, offsets, routing, weight);
-  }
-  return forward_in<float>(x.to(at::kFloat), offsets, routing, weight).to(at::kBFloat16);
+  return is_computed_in_bf16(x, weight.size(1)) ? forward_in<uint16_t>(x, offsets, routing, weight)
+                                                : forward_in<float>(x, offsets, routing, weight);
 }
 
 std::array<Tensor, 3> merged_linear_backward(const Tensor& dy, const Tensor& x,
                                              at::IntArrayRef offsets, const Tensor& routing,
                                              const Tensor& weight,
                                              const std::array<bool, 3>& needed) {
-  if (x.scalar_type() != at::kBFloat16) {
-    return backward_in<float>(dy, x, offsets, routing, weight, needed);
-  }
-  if (!computes_bf16_in_fp32(x.size(1), weight.size(1))) {
-    return backward_in<uint16_t>(dy, x, offsets, routing, weight, needed);
-  }
-  auto gradients =
-      backward_in<float>(dy.to(at::kFloat), x.to(at::kFloat), offsets, routing, weight, needed);
-  if (gradients[0].defined()) gradients[0] = gradients[0].to(at::kBFloat16);
-  return gradients;
+  return is_computed_in_bf16(x, weight.size(1))
+             ? backward_in<uint16_t>(dy, x, offsets, routing, weight, needed)
+             : backward_in<float>(dy, x, offsets, routing, weight, needed);
 }
 
 }  // namespace lorikeet::ops::cpu

@@ -14,6 +14,9 @@ void pack_columns(const VectorKernels& kernels, const float* rows, int64_t row, 
                   const TokenBlock& panel, float* out);
 void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t row, int64_t D,
                   const TokenBlock& panel, uint16_t* out);
+/// Of bf16 rows, in fp32; `row` is any.
+void pack_columns(const VectorKernels& kernels, const uint16_t* rows, int64_t row, int64_t D,
+                  const TokenBlock& panel, float* out);
 
 /// `columns` features of a strip's tokens, the right operand of products over tokens: [width,
 /// columns], in bf16 [width / 2, columns] pairs. Padding is zero. @param from the first token's
@@ -22,6 +25,8 @@ void pack_depth(const VectorKernels& kernels, const float* from, int64_t D, int6
                 const TokenBlock& strip, float* out);
 void pack_depth(const VectorKernels& kernels, const uint16_t* from, int64_t D, int64_t columns,
                 const TokenBlock& strip, uint16_t* out);
+void pack_depth(const VectorKernels& kernels, const uint16_t* from, int64_t D, int64_t columns,
+                const TokenBlock& strip, float* out);
 
 /// fp32 numbers stored as they are, or rounded to bf16.
 inline void store_row(const VectorKernels&, int64_t n, const float* from, float* to) {
@@ -36,6 +41,15 @@ inline void widen_row(const VectorKernels&, int64_t n, const float* from, float*
   std::memcpy(to, from, n * sizeof(float));
 }
 inline void widen_row(const VectorKernels& kernels, int64_t n, const uint16_t* from, float* to) {
+  kernels.from_bf16(n, from, to);
+}
+
+/// Numbers as they are, or bf16 ones as fp32.
+template <class T>
+void read_row(const VectorKernels&, int64_t n, const T* from, T* to) {
+  std::memcpy(to, from, n * sizeof(T));
+}
+inline void read_row(const VectorKernels& kernels, int64_t n, const uint16_t* from, float* to) {
   kernels.from_bf16(n, from, to);
 }
 

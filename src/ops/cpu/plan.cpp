@@ -8,7 +8,7 @@ namespace lorikeet::ops::cpu {
 
 namespace {
 
-int64_t padded(int64_t count) { return round_up(count, Plan::kWidthStep); }
+int64_t padded(int64_t count) { return round_up(count, kWidthStep); }
 
 void cut(int64_t row, int64_t length, int64_t column, int64_t step,
          std::vector<TokenBlock>& blocks) {

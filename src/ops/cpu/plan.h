@@ -20,9 +20,9 @@ struct Segment {
 
 /// How tokens are cut. A panel, up to kPanel tokens, is the right operand of forward's products; a
 /// strip, up to kStrip tokens, is the depth of the products that sum over tokens. Widths are
-/// multiples of kWidthStep, so that few shapes of product exist.
+/// multiples of kWidthStep.
 struct Plan {
-  static constexpr int64_t kWidthStep = 16, kPanel = 64, kStrip = 256;
+  static constexpr int64_t kPanel = 64, kStrip = 256;
 
   explicit Plan(at::IntArrayRef offsets);
 

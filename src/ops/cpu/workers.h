@@ -1,10 +1,11 @@
 #pragma once
 #include <ATen/Parallel.h>
+#include <c10/core/alignment.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "blocks.h"
@@ -12,11 +13,12 @@
 
 namespace lorikeet::ops::cpu {
 
-/// Uninitialised memory on cache-line boundaries.
+/// Uninitialised memory on cache-line boundaries, from where tensors have theirs: whoever counts
+/// them counts it too.
 class Buffer {
  public:
   explicit Buffer(int64_t bytes)
-      : data_(::operator new(static_cast<size_t>(bytes), kAlignment)), bytes_(bytes) {
+      : data_(c10::GetCPUAllocator()->allocate(static_cast<size_t>(bytes))), bytes_(bytes) {
     prefer_large_pages(data_.get(), bytes);
   }
   template <class T>
@@ -26,11 +28,8 @@ class Buffer {
   int64_t bytes() const { return bytes_; }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Free {
-    void operator()(void* data) const { ::operator delete(data, kAlignment); }
-  };
-  std::unique_ptr<void, Free> data_;
+  static_assert(c10::gAlignment % 64 == 0);
+  c10::DataPtr data_;
   int64_t bytes_;
 };
 
