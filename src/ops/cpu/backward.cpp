@@ -28,13 +28,10 @@ void run(Backward<T> job, const OuterBlocks& outer, const Workers& workers,
          DroutingParts& drouting) {
   for (int64_t i = 0; i < outer.count; ++i) {
     const int64_t f0 = i * outer.size, size = std::min(outer.size, job.F - f0);
-    workers.run(
-        ceil_divide(size, kFeatureBlock),
-        [&](int64_t block, Scratch scratch) {
-          const int64_t begin = block * kFeatureBlock;
-          hidden_gradients(job, f0, begin, std::min(kFeatureBlock, size - begin), scratch);
-        },
-        release_products);
+    run_blocks(workers, size, kFeatureBlock, job.owner.chunks,
+               [&](int64_t begin, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
+                 hidden_gradients(job, f0, begin, rows, chunk, scratch);
+               });
     job.owner.drouting = drouting.block(i);
     own_columns(job.owner, f0, size, workers);
   }
@@ -47,8 +44,8 @@ std::array<Tensor, 5> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                                   const Needed& needed) {
   const int64_t D = x.size(1), F = gate.size(1), E = gate.size(0);
   const Plan plan(offsets);
-  const auto chunks = merge_chunks(plan, routing);
   const OuterBlocks outer(F, kBackwardOuter, kFeatureBlock);
+  const auto chunks = merge_chunks(plan, routing, ceil_divide(outer.size, kFeatureBlock));
   const HiddenGradients<T> hidden(plan, outer.size, /*feature_parts=*/3, /*token_parts=*/2);
   const Workers workers(
       std::max(hidden_scratch<T>(plan, D), owner_scratch<T>(plan, outer.size, /*inputs=*/2, gate)));

@@ -15,11 +15,11 @@ struct Backward {
   SavedProducts saved;
 };
 
-/// One task of the first half: features f0 + begin .. + rows, for all tokens.
+/// One task of the first half: features f0 + begin .. + rows, for a chunk's tokens.
 template <class T>
 int64_t hidden_scratch(const Plan& plan, int64_t D);
 template <class T>
 void hidden_gradients(const Backward<T>& job, int64_t f0, int64_t begin, int64_t rows,
-                      Scratch scratch);
+                      const MergeChunk& chunk, Scratch scratch);
 
 }  // namespace lorikeet::ops::cpu

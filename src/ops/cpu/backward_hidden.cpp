@@ -24,18 +24,16 @@ class HiddenTask {
         dh_tokens_(scratch.take<float>(kFeatureBlock * Plan::kPanel)),
         epilogue_(job.owner, job.saved, job.F, f0, begin, rows, scratch) {}
 
-  void run() {
-    for (const MergeChunk& chunk : owner_.chunks) {
-      merge_right(owner_.kernels, job_.down, {0, owner_.D, f0_ + begin_, rows_}, chunk,
-                  {tiles_, stack_});
-      for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-        const Segment& segment = owner_.plan.segments[s];
-        for (int64_t p = segment.panel_begin; p < segment.panel_end; ++p) {
-          const int64_t strip = (p - segment.panel_begin) * Plan::kPanel / Plan::kStrip;
-          panel(owner_.plan.panels[p], owner_.plan.strips[segment.strip_begin + strip],
-                tiles_ + (s - chunk.begin) * stack_);
-        }
-      }
+  void run(const MergeChunk& chunk) {
+    merge_right(owner_.kernels, job_.down, {0, owner_.D, f0_ + begin_, rows_}, chunk,
+                {tiles_, stack_});
+    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+      const Segment& segment = owner_.plan.segments[s];
+      const int64_t first = owner_.plan.panels[segment.panel_begin].column;
+      chunk.for_panels(owner_.plan, segment, [&](const TokenBlock& tokens) {
+        const int64_t strip = segment.strip_begin + (tokens.column - first) / Plan::kStrip;
+        panel(tokens, owner_.plan.strips[strip], tiles_ + (s - chunk.begin) * stack_);
+      });
     }
   }
 
@@ -75,13 +73,15 @@ int64_t hidden_scratch(const Plan& plan, int64_t D) {
 
 template <class T>
 void hidden_gradients(const Backward<T>& job, int64_t f0, int64_t begin, int64_t rows,
-                      Scratch scratch) {
-  HiddenTask<T>(job, f0, begin, rows, scratch).run();
+                      const MergeChunk& chunk, Scratch scratch) {
+  HiddenTask<T>(job, f0, begin, rows, scratch).run(chunk);
 }
 
 template int64_t hidden_scratch<float>(const Plan&, int64_t);
 template int64_t hidden_scratch<uint16_t>(const Plan&, int64_t);
-template void hidden_gradients(const Backward<float>&, int64_t, int64_t, int64_t, Scratch);
-template void hidden_gradients(const Backward<uint16_t>&, int64_t, int64_t, int64_t, Scratch);
+template void hidden_gradients(const Backward<float>&, int64_t, int64_t, int64_t, const MergeChunk&,
+                               Scratch);
+template void hidden_gradients(const Backward<uint16_t>&, int64_t, int64_t, int64_t,
+                               const MergeChunk&, Scratch);
 
 }  // namespace lorikeet::ops::cpu

@@ -275,40 +275,37 @@ class WeightTask {
   T* depth_;
 };
 
-/// One task's columns of dx, without the experts' gradients.
+/// Columns d0 .. + columns of dx, for a chunk's tokens.
 template <class T>
 void input_gradient(const OwnerJob<T>& job, int64_t f0, int64_t size, int64_t d0, int64_t columns,
-                    Scratch scratch) {
+                    const MergeChunk& chunk, Scratch scratch) {
   const auto inputs = static_cast<int64_t>(job.inputs.size());
   const int64_t depth = inputs * size, stack = stack_stride<T>(depth * columns),
                 token_row = job.hidden.token_row;
   T* const tiles = scratch.take<T>(largest_stack(job.plan) * stack);
   float* const sums = scratch.take<float>(Plan::kPanel * columns);
-  for (const MergeChunk& chunk : job.chunks) {
-    // One above the other, as a token's parts follow each other: one product for all.
-    for (int64_t i = 0; i < inputs; ++i) {
-      merge_right(job.kernels, job.inputs[i].experts, {f0, size, d0, columns}, chunk,
-                  {tiles + i * size * columns, stack});
-    }
-    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-      const T* const merged = tiles + (s - chunk.begin) * stack;
-      for (int64_t p = job.plan.segments[s].panel_begin; p < job.plan.segments[s].panel_end; ++p) {
-        const TokenBlock& panel = job.plan.panels[p];
-        const T* const left = job.hidden.token_rows(panel.column);
-        float* const out = job.dx + panel.row * job.D + d0;
-        const int64_t P = panel.width;
-        if (panel.count == P) {
-          multiply({P, columns, depth, token_row, columns, job.D, f0 > 0}, left, merged, out);
-          continue;
-        }
-        multiply({P, columns, depth, token_row, columns, columns, false}, left, merged, sums);
-        for (int64_t t = 0; t < panel.count; ++t) {
-          for (int64_t c = 0; c < columns; ++c) {
-            out[t * job.D + c] = sums[t * columns + c] + (f0 > 0 ? out[t * job.D + c] : 0.0f);
-          }
+  // One above the other, as a token's parts follow each other: one product for all.
+  for (int64_t i = 0; i < inputs; ++i) {
+    merge_right(job.kernels, job.inputs[i].experts, {f0, size, d0, columns}, chunk,
+                {tiles + i * size * columns, stack});
+  }
+  for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+    const T* const merged = tiles + (s - chunk.begin) * stack;
+    chunk.for_panels(job.plan, job.plan.segments[s], [&](const TokenBlock& panel) {
+      const T* const left = job.hidden.token_rows(panel.column);
+      float* const out = job.dx + panel.row * job.D + d0;
+      const int64_t P = panel.width;
+      if (panel.count == P) {
+        multiply({P, columns, depth, token_row, columns, job.D, f0 > 0}, left, merged, out);
+        return;
+      }
+      multiply({P, columns, depth, token_row, columns, columns, false}, left, merged, sums);
+      for (int64_t t = 0; t < panel.count; ++t) {
+        for (int64_t c = 0; c < columns; ++c) {
+          out[t * job.D + c] = sums[t * columns + c] + (f0 > 0 ? out[t * job.D + c] : 0.0f);
         }
       }
-    }
+    });
   }
 }
 
@@ -325,12 +322,18 @@ int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, const Tens
 
 template <class T>
 void own_columns(const OwnerJob<T>& job, int64_t f0, int64_t size, const Workers& workers) {
+  const auto chunks = static_cast<int64_t>(job.chunks.size());
+  // For each block of columns the experts' gradients, the longest task, then dx chunk by chunk.
   workers.run(
-      ceil_divide(job.D, kModelBlock<T>),
+      ceil_divide(job.D, kModelBlock<T>) * (1 + chunks),
       [&](int64_t i, Scratch scratch) {
-        const int64_t d0 = i * kModelBlock<T>, columns = std::min(kModelBlock<T>, job.D - d0);
-        if (job.dx != nullptr) input_gradient(job, f0, size, d0, columns, scratch);
-        WeightTask<T>(job, f0, size, d0, columns, scratch).run();
+        const int64_t d0 = i / (1 + chunks) * kModelBlock<T>, part = i % (1 + chunks);
+        const int64_t columns = std::min(kModelBlock<T>, job.D - d0);
+        if (part == 0) {
+          WeightTask<T>(job, f0, size, d0, columns, scratch).run();
+        } else if (job.dx != nullptr) {
+          input_gradient(job, f0, size, d0, columns, job.chunks[part - 1], scratch);
+        }
       },
       release_products);
 }

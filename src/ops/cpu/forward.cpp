@@ -40,7 +40,7 @@ class Forward {
           const Tensor& up, const Tensor& down, bool save)
       : kernels_(*level().kernels),
         plan_(offsets),
-        chunks_(merge_chunks(plan_, routing)),
+        chunks_(merge_chunks(plan_, routing, ceil_divide(x.size(1), kProjectRows))),
         gate_(gate),
         up_(up),
         down_(down),
@@ -73,13 +73,10 @@ class Forward {
     pack_panels(kernels_, plan_, x_, x_columns_.as<T>(), workers_);
     for (int64_t f0 = 0; f0 < F_; f0 += outer_.size) {
       const int64_t size = std::min(outer_.size, F_ - f0);
-      workers_.run(
-          ceil_divide(size, kFeatureRows),
-          [&](int64_t i, Scratch scratch) {
-            const int64_t begin = i * kFeatureRows;
-            gate_up(f0, begin, std::min(kFeatureRows, size - begin), scratch);
-          },
-          release_products);
+      run_blocks(workers_, size, kFeatureRows, chunks_,
+                 [&](int64_t begin, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
+                   gate_up(f0, begin, rows, chunk, scratch);
+                 });
       project(down, {h_columns_.as<T>(), outer_.size, /*first=*/0}, f0, size, workers_);
     }
   }
@@ -95,27 +92,24 @@ class Forward {
            Scratch::bytes<float>(3 * kFeatureRows * Plan::kPanel);
   }
 
-  /// Rows f0 + begin .. + rows of h, for all tokens.
-  void gate_up(int64_t f0, int64_t begin, int64_t rows, Scratch scratch) {
+  /// Rows f0 + begin .. + rows of h, for a chunk's tokens.
+  void gate_up(int64_t f0, int64_t begin, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
     const int64_t stack = stack_stride<T>(2 * rows * D_);
     T* const tiles = scratch.take<T>(largest_stack(plan_) * stack);
     float* const ab = scratch.take<float>(2 * rows * Plan::kPanel);
     float* const h = scratch.take<float>(rows * Plan::kPanel);
     const Tile tile{f0 + begin, rows, 0, D_};
-    for (const MergeChunk& chunk : chunks_) {
-      // A segment's gate tile and its up tile lie one below the other: one product for both.
-      merge_left(kernels_, gate_, tile, chunk, {tiles, stack});
-      merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, stack});
-      for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-        const T* const merged = tiles + (s - chunk.begin) * stack;
-        for (int64_t p = plan_.segments[s].panel_begin; p < plan_.segments[s].panel_end; ++p) {
-          const TokenBlock& panel = plan_.panels[p];
-          const int64_t P = panel.width;
-          multiply({2 * rows, P, D_, D_, P, P, false}, merged, x_panel(panel), ab);
-          store_hidden(kernels_, rows, P, ab, h_panel(panel) + begin * P, h);
-          if (saved_.exist()) saved_.put(kernels_, panel, f0 + begin, rows, ab);
-        }
-      }
+    // A segment's gate tile and its up tile lie one below the other: one product for both.
+    merge_left(kernels_, gate_, tile, chunk, {tiles, stack});
+    merge_left(kernels_, up_, tile, chunk, {tiles + rows * D_, stack});
+    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+      const T* const merged = tiles + (s - chunk.begin) * stack;
+      chunk.for_panels(plan_, plan_.segments[s], [&](const TokenBlock& panel) {
+        const int64_t P = panel.width;
+        multiply({2 * rows, P, D_, D_, P, P, false}, merged, x_panel(panel), ab);
+        store_hidden(kernels_, rows, P, ab, h_panel(panel) + begin * P, h);
+        if (saved_.exist()) saved_.put(kernels_, panel, f0 + begin, rows, ab);
+      });
     }
   }
 

@@ -9,8 +9,6 @@ namespace lorikeet::ops::cpu {
 
 namespace {
 
-constexpr int64_t kRows = 64;
-
 template <class T>
 void write_y(const Projection<T>& job, const TokenBlock& panel, int64_t o0, int64_t rows,
              const float* sums, float* turned) {
@@ -25,26 +23,23 @@ void write_y(const Projection<T>& job, const TokenBlock& panel, int64_t o0, int6
   }
 }
 
-/// Columns o0 .. + rows of y.
+/// Columns o0 .. + rows of y, for a chunk's tokens.
 template <class T>
 void project_rows(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int64_t size,
-                  int64_t o0, int64_t rows, Scratch scratch) {
+                  int64_t o0, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
   const int64_t stack = stack_stride<T>(rows * size);
   T* const tiles = scratch.take<T>(largest_stack(job.plan) * stack);
-  float* const turned = scratch.take<float>(kRows * Plan::kPanel);
+  float* const turned = scratch.take<float>(kProjectRows * Plan::kPanel);
   const bool is_last = i0 + size == job.I;
-  for (const MergeChunk& chunk : job.chunks) {
-    merge_left(job.kernels, job.experts, {o0, rows, i0, size}, chunk, {tiles, stack});
-    for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-      const T* const merged = tiles + (s - chunk.begin) * stack;
-      for (int64_t p = job.plan.segments[s].panel_begin; p < job.plan.segments[s].panel_end; ++p) {
-        const TokenBlock& panel = job.plan.panels[p];
-        const int64_t P = panel.width;
-        float* const sums = job.sums + panel.column * job.O + o0 * P;
-        multiply({rows, P, size, size, P, P, i0 > 0}, merged, panels.of(panel), sums);
-        if (is_last) write_y(job, panel, o0, rows, sums, turned);
-      }
-    }
+  merge_left(job.kernels, job.experts, {o0, rows, i0, size}, chunk, {tiles, stack});
+  for (int64_t s = chunk.begin; s < chunk.end; ++s) {
+    const T* const merged = tiles + (s - chunk.begin) * stack;
+    chunk.for_panels(job.plan, job.plan.segments[s], [&](const TokenBlock& panel) {
+      const int64_t P = panel.width;
+      float* const sums = job.sums + panel.column * job.O + o0 * P;
+      multiply({rows, P, size, size, P, P, i0 > 0}, merged, panels.of(panel), sums);
+      if (is_last) write_y(job, panel, o0, rows, sums, turned);
+    });
   }
 }
 
@@ -52,20 +47,17 @@ void project_rows(const Projection<T>& job, const Panels<T>& panels, int64_t i0,
 
 template <class T>
 int64_t project_scratch(const Plan& plan, int64_t size) {
-  return Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(kRows * size)) +
-         Scratch::bytes<float>(kRows * Plan::kPanel);
+  return Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(kProjectRows * size)) +
+         Scratch::bytes<float>(kProjectRows * Plan::kPanel);
 }
 
 template <class T>
 void project(const Projection<T>& job, const Panels<T>& panels, int64_t i0, int64_t size,
              const Workers& workers) {
-  workers.run(
-      ceil_divide(job.O, kRows),
-      [&](int64_t i, Scratch scratch) {
-        const int64_t o0 = i * kRows;
-        project_rows(job, panels, i0, size, o0, std::min(kRows, job.O - o0), scratch);
-      },
-      release_products);
+  run_blocks(workers, job.O, kProjectRows, job.chunks,
+             [&](int64_t o0, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
+               project_rows(job, panels, i0, size, o0, rows, chunk, scratch);
+             });
 }
 
 template <class T>

@@ -11,6 +11,9 @@
 
 namespace lorikeet::ops::cpu {
 
+/// Rows of a merged matrix that one task works on.
+inline constexpr int64_t kProjectRows = 64;
+
 template <class T>
 struct Projection {
   const VectorKernels& kernels;

@@ -1,6 +1,8 @@
 // Merging tiles of experts: the routing's weights as the vector loops want them, and which loop.
 #include "merge.h"
 
+#include <ATen/Parallel.h>
+
 #include <type_traits>
 
 namespace lorikeet::ops::cpu {
@@ -28,21 +30,29 @@ void merge(FromF32 from_f32, FromBf16 from_bf16, const ExpertMatrix& experts, co
 
 }  // namespace
 
-std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing_GE) {
-  const auto total = static_cast<int64_t>(plan.segments.size());
+std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing_GE,
+                                     int64_t tasks) {
   const int64_t E = routing_GE.size(1);
   const float* const routing = routing_GE.const_data_ptr<float>();
   // Few experts are soon read again: better than merged tiles that leave the second level of cache.
   const int64_t together = std::clamp<int64_t>(E, 8, kMergedSegments);
+  const int64_t wanted = ceil_divide(at::get_num_threads(), tasks);
+  const auto total = static_cast<int64_t>(plan.panels.size());
+  const int64_t most = ceil_divide(total, wanted);  // panels
   std::vector<MergeChunk> chunks;
-  for (int64_t begin = 0; begin < total; begin += together) {
-    const int64_t end = std::min(total, begin + together);
+  int64_t s = 0;  // the segment of the next panel
+  for (int64_t panel = 0; panel < total; panel = chunks.back().panel_end) {
+    const int64_t begin = s;
+    const int64_t end = std::min(static_cast<int64_t>(plan.segments.size()), begin + together);
+    const int64_t panel_end = std::min(plan.segments[end - 1].panel_end, panel + most);
     std::vector<float> weights(E * kMergedSegments);
-    for (int64_t s = begin; s < end; ++s) {
+    for (int64_t reached = panel; reached < panel_end; ++s) {
       const float* const row = routing + plan.segments[s].index * E;
       for (int64_t e = 0; e < E; ++e) weights[e * kMergedSegments + s - begin] = row[e];
+      reached = std::min(plan.segments[s].panel_end, panel_end);
     }
-    chunks.push_back({begin, end, std::move(weights)});
+    chunks.push_back({begin, s, panel, panel_end, std::move(weights)});
+    if (plan.segments[s - 1].panel_end > panel_end) --s;
   }
   return chunks;
 }

@@ -8,15 +8,29 @@
 #include "expert_matrix.h"
 #include "kernels.h"
 #include "plan.h"
+#include "product.h"
+#include "workers.h"
 
 namespace lorikeet::ops::cpu {
 
-/// Routing weights of up to kMergedSegments segments.
+/// Panels that one task works on, and the routing weights of their segments, up to kMergedSegments.
 struct MergeChunk {
-  int64_t begin, end;          ///< in Plan::segments
-  std::vector<float> weights;  ///< [E][kMergedSegments], zero beyond the chunk's
+  int64_t begin, end;              ///< in Plan::segments
+  int64_t panel_begin, panel_end;  ///< in Plan::panels; of the first and last segment maybe a part
+  std::vector<float> weights;      ///< [E][kMergedSegments], zero beyond the chunk's
+
+  /// Calls use(panel) for those of a segment.
+  template <class Use>
+  void for_panels(const Plan& plan, const Segment& segment, const Use& use) const {
+    const int64_t last = std::min(segment.panel_end, panel_end);
+    for (int64_t p = std::max(segment.panel_begin, panel_begin); p < last; ++p) {
+      use(plan.panels[p]);
+    }
+  }
 };
-std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing_GE);
+/// @param tasks into which a pass cuts its least cut matrix: where there are more threads, there
+/// are more chunks, each of which merges for itself. No bit of a result depends on how many.
+std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing_GE, int64_t tasks);
 /// Tiles that stand in memory together.
 inline int64_t largest_stack(const Plan& plan) {
   return std::min(kMergedSegments, static_cast<int64_t>(plan.segments.size()));
@@ -47,5 +61,20 @@ void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, cons
                  const MergeChunk& chunk, TileStack<float> out);
 void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
                  const MergeChunk& chunk, TileStack<uint16_t> out);
+
+/// Runs task(begin, size, chunk, Scratch) for blocks of `width` rows and every chunk: both chunks
+/// of a block follow each other, since they read the same experts.
+template <class Task>
+void run_blocks(const Workers& workers, int64_t width, int64_t block,
+                const std::vector<MergeChunk>& chunks, const Task& task) {
+  const auto count = static_cast<int64_t>(chunks.size());
+  workers.run(
+      ceil_divide(width, block) * count,
+      [&](int64_t i, Scratch scratch) {
+        const int64_t begin = i / count * block;
+        task(begin, std::min(block, width - begin), chunks[i % count], scratch);
+      },
+      release_products);
+}
 
 }  // namespace lorikeet::ops::cpu

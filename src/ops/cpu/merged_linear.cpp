@@ -29,7 +29,7 @@ Tensor forward_in(const Tensor& x, at::IntArrayRef offsets, const Tensor& routin
   const int64_t I = x.size(1), O = weight.size(1);
   const VectorKernels& kernels = *level().kernels;
   const Plan plan(offsets);
-  const auto chunks = merge_chunks(plan, routing);
+  const auto chunks = merge_chunks(plan, routing, ceil_divide(O, kProjectRows));
   const OuterBlocks outer(I, kForwardOuter, /*step=*/32);
   const Buffer panels(plan.columns * I * static_cast<int64_t>(sizeof(T)));
   const Buffer sums(plan.columns * O * static_cast<int64_t>(sizeof(float)));
@@ -97,7 +97,7 @@ std::array<Tensor, 3> backward_in(const Tensor& dy, const Tensor& x, at::IntArra
                                   const std::array<bool, 3>& needed) {
   const int64_t I = x.size(1), O = weight.size(1), E = weight.size(0);
   const Plan plan(offsets);
-  const auto chunks = merge_chunks(plan, routing);
+  const auto chunks = merge_chunks(plan, routing, ceil_divide(I, kModelBlock<T>));
   const OuterBlocks outer(O, kOutputs, kFeatureBlock);
   const HiddenGradients<T> hidden(plan, outer.size, /*feature_parts=*/1, /*token_parts=*/1);
   const Workers workers(std::max(owner_scratch<T>(plan, outer.size, /*inputs=*/1, weight),
