@@ -24,6 +24,12 @@ using ::testing::HasSubstr;
 
 constexpr int64_t kElements = 100'000;
 
+int num_unfinished(const std::vector<std::string>& names) {
+  return static_cast<int>(std::count_if(names.begin(), names.end(), [](const std::string& name) {
+    return name.find(".tmp") != std::string::npos;
+  }));
+}
+
 /// After a writer was killed: nothing is lost and all that has a name is whole.
 /// @param names  in the folder of the checkpoints
 /// @param newest  step that was there before
@@ -33,9 +39,7 @@ int expect_whole(const CheckpointStore& store, const std::vector<std::string>& n
   const std::vector<int64_t> steps = store.list();
   EXPECT_GE(steps.empty() ? 0 : steps.front(), newest);
   for (const int64_t step : steps) expect_equal(store.load(step), make_content(step, kElements));
-  return static_cast<int>(std::count_if(names.begin(), names.end(), [](const std::string& name) {
-    return name.find(".tmp") != std::string::npos;
-  }));
+  return num_unfinished(names);
 }
 
 /// A child that saves steps from `first` on until it is killed. One thread: OpenMP's do not survive
@@ -139,6 +143,12 @@ TEST(SlowCheckpointCrash, OfOneRankEndsTheOthersInTimeAndLeavesAWholeCheckpoint)
     for (int i = 0; i < 20'000 && store.list().front() < progress; ++i) ::usleep(1'000);
     ::usleep(std::uniform_int_distribution<useconds_t>(1'000, 40'000)(random));
     const auto victim = static_cast<size_t>(round % kSize);
+    // Rank 0, which makes the folders, while it has one in hand.
+    const std::string checkpoints = run + "/checkpoints";
+    for (int i = 0; victim == 0 && i < 20'000; ++i) {
+      if (num_unfinished(folder.list(checkpoints)) > 0) break;
+      ::usleep(100);
+    }
     ::kill(children[victim], SIGKILL);
     for (size_t rank = 0; rank < children.size(); ++rank) {
       int status = 0;
@@ -150,7 +160,7 @@ TEST(SlowCheckpointCrash, OfOneRankEndsTheOthersInTimeAndLeavesAWholeCheckpoint)
         ASSERT_TRUE(WIFSIGNALED(status)) << "the child failed by itself";
       }
     }
-    num_leftovers += expect_whole(store, folder.list(run + "/checkpoints"), newest);
+    num_leftovers += expect_whole(store, folder.list(checkpoints), newest);
   }
   EXPECT_GT(num_leftovers, 0) << "rank 0 was never killed while it wrote";
   EXPECT_GT(store.list().front(), 1) << "nothing was saved";
