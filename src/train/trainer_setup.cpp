@@ -106,7 +106,9 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options) try
   make_callbacks();
   if (was_finished_) log_info("the run is finished already: nothing is left to do");
   // Also of a run at its end whose status a refused start has changed since.
-  validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
+  if (is_at_end()) {
+    validation_->recall(state_.step, read_validation(folder_.file("metrics.jsonl"), state_.step));
+  }
 } catch (const std::exception& refusal) {  // the members are gone, and with them the folder's lock
   if (!options.world || options.world->is_first()) {
     RunFolder::record_refusal(run_path(config), first_line(refusal.what()));

@@ -8,10 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "src/ops/cuda/host/work.h"
 #include "src/ops/cuda/launchers.h"
 #include "src/ops/cuda/rows.h"
-#include "tests/emulation/emulator.h"
+#include "tests/emulation/row_checks.h"
 
 namespace lorikeet::emulation {
 namespace {
@@ -21,9 +20,6 @@ using torch::Tensor;
 
 constexpr float kEps = 1e-5f;
 
-double relative_error(const Tensor& actual, const Tensor& expected) {
-  return ((actual.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();
-}
 /// fp32: a few roundings. bf16: the result is rounded once, to 2^-9.
 double tolerance(torch::ScalarType type) { return type == torch::kFloat ? 2e-6 : 3e-3; }
 
@@ -89,13 +85,6 @@ struct Norm {
   Tensor x, dy, weight, y, dx, rstd, dweight;
 };
 
-void expect_work(const Counts& counted, const Work& computed) {
-  EXPECT_EQ(counted.global_read_bytes, computed.global_read_bytes);
-  EXPECT_EQ(counted.global_written_bytes, computed.global_written_bytes);
-  EXPECT_EQ(counted.touched_read_bytes, computed.touched_read_bytes);
-  EXPECT_EQ(counted.touched_written_bytes, computed.touched_written_bytes);
-}
-
 struct Shape {
   int64_t rows, width;
   int stripes;
@@ -121,8 +110,7 @@ TEST_P(EmulatedRmsNorm, GivesTheNormAndItsGradientsInBothDtypes) {
     EXPECT_LT(relative_error(norm.rstd, rstd), 1e-6);
     EXPECT_LT(relative_error(norm.dx, gradients[0]), tolerance(type));
     EXPECT_LT(relative_error(norm.dweight, gradients[1]), 2e-6) << "fp32 in bf16 too";
-    const Report report = take_report();
-    EXPECT_EQ(report.num_faults, 0) << report.text();
+    const Report report = expect_no_faults();
     const Tensor p = norm.partials(stripes);
     expect_work(report.runs.at(0).counts, count_rms_norm(norm.forward(), norm.is_float(), 3).work);
     expect_work(report.runs.at(1).counts,

@@ -9,9 +9,8 @@
 #include <set>
 #include <string>
 
-#include "src/ops/cuda/host/work.h"
 #include "src/ops/cuda/rows.h"
-#include "tests/emulation/emulator.h"
+#include "tests/emulation/row_checks.h"
 
 namespace lorikeet::emulation {
 namespace {
@@ -22,24 +21,8 @@ using torch::Tensor;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double relative_error(const Tensor& actual, const Tensor& expected) {
-  return ((actual.to(torch::kDouble) - expected).norm() / expected.norm()).item<double>();
-}
 /// fp32: a few roundings. bf16: the result is rounded once, to 2^-9.
 double tolerance(torch::ScalarType type) { return type == torch::kFloat ? 1e-6 : 3e-3; }
-
-Report expect_no_faults() {
-  Report report = take_report();
-  EXPECT_EQ(report.num_faults, 0) << report.text();
-  return report;
-}
-
-void expect_work(const Counts& counted, const Work& computed) {
-  EXPECT_EQ(counted.global_read_bytes, computed.global_read_bytes);
-  EXPECT_EQ(counted.global_written_bytes, computed.global_written_bytes);
-  EXPECT_EQ(counted.touched_read_bytes, computed.touched_read_bytes);
-  EXPECT_EQ(counted.touched_written_bytes, computed.touched_written_bytes);
-}
 
 // --- RoPE
 
