@@ -6,7 +6,7 @@
     scripts/merged_ffn_bounds.py build time              # perf and the rates, one thread: two minutes
 
 fp32, D 512, forward and backward. `instructions` runs 512 tokens in segments of 64 and F 192: half a block of F, and
-eight segments, which is how many are merged at once without AVX-512. A vector's multiply-adds count as one. `time` runs
+eight segments, which is how many 8 experts are merged for together. A vector's multiply-adds count as one. `time` runs
 4096 tokens in segments of 256 and F 1376, and puts beside each function's time its FLOPs at the
 micro-kernel's rate and its bytes at the rates of memory and of the third level of cache (read, or written, which reads
 the line first). Bytes follow the loop nest (src/ops/cpu): what a task streams that is larger than the second level.
@@ -23,7 +23,7 @@ import tempfile
 D, LANES, FORWARD_ROWS, BLOCK = 512, 8, 32, 64
 FUNCTIONS = {  # the first that matches: of the object and the function
     "products": r"^(\?\?\?|\[JIT\])|brgemm",  # made at run time: callgrind and perf know no file of theirs
-    "merging": r"::merge(_rows|_row|_block)?<",
+    "merging": r"::merge(_row|_segments|_block)?<",
     "<G, W>": r"::dot(_block|_outputs)?<",
     "dW": r"::combine(_rows|_block)?<",
     "SwiGLU": r"swiglu",

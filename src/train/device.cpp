@@ -26,6 +26,14 @@ torch::Device select_device(DeviceChoice choice, int local_rank) {
   return torch::kCPU;
 }
 
+void set_up_computation(const TrainConfig& config) {
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  if (config.deterministic) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+  }
+}
+
 int64_t peak_memory_bytes(torch::Device device) {
   if (!device.is_cuda()) return peak_memory_bytes();
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);

@@ -47,11 +47,7 @@ CheckpointConfig in_steps(const RunConfig& config) {
 
 std::shared_ptr<World> prepare_world(const RunConfig& run, std::shared_ptr<World> given) {
   const TrainConfig& config = run.train;
-  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
-  if (config.deterministic) {
-    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-    at::globalContext().setDeterministicFillUninitializedMemory(false);
-  }
+  set_up_computation(config);
   if (!given) {
     mesh_shape(run.parallel, 1);  // refuses a layout for more
     given = World::single(select_device(config.device));

@@ -34,7 +34,7 @@ TEST(StepBench, DividesTheStepAmongTheModelsParts) {
   EXPECT_GT(timing.peak_memory_bytes, 0);
   const std::map<std::string, double> phases(timing.phases.begin(), timing.phases.end());
   for (const char* part :
-       {"forward attention", "forward feed_forward", "forward head", "backward attention",
+       {"data", "forward attention", "forward feed_forward", "forward head", "backward attention",
         "backward feed_forward", "backward head", "clip", "optimizer"}) {
     ASSERT_TRUE(phases.count(part)) << part;
     EXPECT_GT(phases.at(part), 0) << part;
@@ -43,6 +43,15 @@ TEST(StepBench, DividesTheStepAmongTheModelsParts) {
   for (const auto& [name, seconds] : timing.phases) sum += seconds;
   EXPECT_LE(sum, timing.seconds);
   EXPECT_GE(sum, 0.5 * timing.seconds);
+}
+
+TEST(StepBench, UsesAsManyThreadsAsTheRunWould) {
+  const int before = at::get_num_threads();
+  RunConfig config = small_step();
+  config.train.threads = before + 1;
+  bench_step(config, 1);
+  EXPECT_EQ(at::get_num_threads(), before + 1);
+  at::set_num_threads(before);
 }
 
 TEST(StepBench, ShowsWhatIsRecomputed) {

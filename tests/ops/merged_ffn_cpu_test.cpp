@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "lorikeet/ops/merged_ffn.h"
 #include "lorikeet/ops/processor_level.h"
 #include "lorikeet/ops/workspace.h"
@@ -96,6 +98,8 @@ const std::vector<Case>& cases() {
       {{300}, 66, 130, 1},                        // a segment of two strips, the second short
       {{17, 255, 33}, 96, 100, 8},                //
       {std::vector<int64_t>(19, 7), 48, 40, 32},  // more segments than a chunk holds
+      {std::vector<int64_t>(11, 9), 72, 56, 8},   // eight merged together, then three
+      {std::vector<int64_t>(13, 6), 80, 64, 12},  // twelve, then one
       {{9, 40}, 31, 45, 8},                       // widths without pairs
       {{20, 12}, 130, 800, 3},                    // several outer blocks of F
       {{1}, 1, 1, 1},
@@ -216,25 +220,56 @@ TEST(MergedFfnLevels, ReferenceCanBeAskedForByArgumentAndByLevel) {
   }
 }
 
+/// LORIKEET_CPU for as long as it lives.
+class CpuVariable {
+ public:
+  explicit CpuVariable(const std::string& value) {
+    const char* const before = std::getenv("LORIKEET_CPU");
+    if (before != nullptr) before_ = before;
+    ::setenv("LORIKEET_CPU", value.c_str(), 1);
+  }
+  ~CpuVariable() {
+    if (before_) {
+      ::setenv("LORIKEET_CPU", before_->c_str(), 1);
+    } else {
+      ::unsetenv("LORIKEET_CPU");
+    }
+    cpu::force_level("");
+  }
+  CpuVariable(const CpuVariable&) = delete;
+  CpuVariable& operator=(const CpuVariable&) = delete;
+
+ private:
+  std::optional<std::string> before_;
+};
+
+TEST(MergedFfnLevels, TheEnvironmentForcesALevelDown) {
+  for (const std::string name : {"avx512bf16", "avx512", "avx2", "portable", "reference"}) {
+    if (!cpu::has_level(name)) continue;
+    const CpuVariable variable(name);
+    cpu::force_level("");
+    EXPECT_EQ(cpu::level().name, name);
+  }
+}
+
 TEST(MergedFfnLevels, AnUnknownLevelIsRefusedByName) {
   EXPECT_THROW(cpu::force_level("avx1024"), c10::Error);
-  const char* const before = std::getenv("LORIKEET_CPU");
-  const std::string kept = before == nullptr ? "" : before;
-  ::setenv("LORIKEET_CPU", "avx1024", 1);
-  EXPECT_EQ(processor_level_problem(), "it may be avx512bf16, avx512, avx2, portable or reference");
-  ::setenv("LORIKEET_CPU", "portable", 1);
-  EXPECT_EQ(processor_level_problem(), "");
-  ::setenv("LORIKEET_CPU", kept.c_str(), 1);
+  const auto problem_of = [](const std::string& name) {
+    const CpuVariable variable(name);
+    return processor_level_problem();
+  };
+  EXPECT_EQ(problem_of("avx1024"), "it may be avx512bf16, avx512, avx2, portable or reference");
+  EXPECT_EQ(problem_of("portable"), "");
 }
 
 TEST(MergedFfnThreads, AnyNumberGivesTheSameBitsAtTheSizeOfALayer) {
   const int threads = torch::get_num_threads();
   for (const auto dtype : {torch::kFloat, torch::kBFloat16}) {
-    const Arguments a = make_arguments({40, 64, 9}, 512, 1376, 8, dtype, dtype);
+    const Arguments a = make_arguments({40, 200, 64, 9}, 512, 1376, 8, dtype, dtype);
     const Tensor dy = torch::randn(a.tensors[0].sizes());
     torch::set_num_threads(1);
     const auto first = results(a, dy);
-    for (const int count : {2, 3, 8}) {
+    for (const int count : {2, 3, 8, 20}) {  // 20: tasks are cut within a segment
       torch::set_num_threads(count);
       const auto again = results(a, dy);
       for (size_t i = 0; i < first.size(); ++i) {

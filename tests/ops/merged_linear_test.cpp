@@ -27,6 +27,7 @@ const std::vector<Case>& cases() {
       {{5, 0, 1, 70, 16, 0}, 34, 50, 3},          // empty, short and odd segments, odd blocks
       {{300}, 130, 66, 2},                        // a segment of two strips, the second short
       {std::vector<int64_t>(19, 7), 48, 40, 32},  // more segments than a chunk holds
+      {std::vector<int64_t>(11, 9), 72, 56, 8},   // eight merged together, then three
       {{9, 40}, 31, 45, 8},                       // widths without pairs
       {{20, 12}, 800, 900, 3},                    // several outer blocks of either width
       {{1}, 1, 1, 1},
@@ -134,7 +135,7 @@ TEST_P(TiledMergedLinear, GivesTheSameBitsForAnyNumberOfThreads) {
     const Tensor dy = torch::randn({167, 200});
     torch::set_num_threads(1);
     const auto first = results(apply(a), a, dy);
-    for (const int count : {2, 3, 1}) {
+    for (const int count : {2, 3, 20, 1}) {  // 20: tasks are cut within a segment
       torch::set_num_threads(count);
       const auto again = results(apply(a), a, dy);
       for (size_t i = 0; i < first.size(); ++i) {

@@ -19,13 +19,15 @@ struct StepTiming {
   MemoryPlan planned_memory;      ///< of that configuration on a CPU
   double matrix_flops_per_second = 0;
   double peak_flops_per_second = 0;  ///< of the micro-kernel that the step uses
-  /// Of the best step, in its order: "forward attention", ..., "clip", "optimizer"; seconds.
+  /// Of the best step, in its order: "data", "forward attention", ..., "clip", "optimizer";
+  /// seconds.
   std::vector<std::pair<std::string, double>> phases;
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
 };
 
 /// Takes training steps of `config` on random tokens, as the trainer takes them, on the CPU and in
-/// one process: train.batch_sequences in micro-batches, forward, backward, clipping, AdamW.
+/// one process: train.batch_sequences in micro-batches made from tokens in memory, forward,
+/// backward, clipping, AdamW. train.threads and train.deterministic count, from then on.
 /// @param repetitions steps that are timed, after one that is not
 StepTiming bench_step(const RunConfig& config, int64_t repetitions);
 

@@ -9,6 +9,9 @@ namespace lorikeet {
 /// with the reason
 /// @param local_rank  which of the node's GPUs
 torch::Device select_device(DeviceChoice choice, int local_rank = 0);
+/// What `train.threads` and `train.deterministic` ask of LibTorch, for the whole process from now
+/// on.
+void set_up_computation(const TrainConfig& config);
 
 /// The most memory that this process has held so far: of a GPU what LibTorch's allocator has handed
 /// out, else as the system counts it.

@@ -38,7 +38,7 @@ void require_no_run(const RunConfig& config, World& world) {
 
 PreflightReport preflight(const RunConfig& config, World& world, const PreflightOptions& options) {
   require_no_run(config, world);
-  if (config.train.threads > 0) at::set_num_threads(static_cast<int>(config.train.threads));
+  set_up_computation(config.train);
   Checklist list(world.exchange());
   list.add(check_layout(config, world.size()));
   if (!check_agreement(list, config, world, options.code_version)) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backward.h"
+#include "level.h"
 #include "product.h"
 
 namespace lorikeet::ops::cpu {
@@ -20,13 +21,13 @@ class HiddenTask {
         rows_(rows),
         stack_(stack_stride<T>(owner_.D * rows)),
         tiles_(scratch.take<T>(largest_stack(owner_.plan) * stack_)),
-        padded_(scratch.take<T>(Plan::kPanel * owner_.D)),
-        dh_tokens_(scratch.take<float>(kFeatureBlock * Plan::kPanel)),
+        padded_(scratch.take<T>(Plan::kWidestPanel * owner_.D)),
+        dh_tokens_(scratch.take<float>(kFeatureBlock * Plan::kWidestPanel)),
         epilogue_(job.owner, job.saved, job.F, f0, begin, rows, scratch) {}
 
   void run(const MergeChunk& chunk) {
     merge_right(owner_.kernels, job_.down, {0, owner_.D, f0_ + begin_, rows_}, chunk,
-                {tiles_, stack_});
+                TileStack<T>{tiles_, stack_}, /*row=*/0, /*depth=*/owner_.D);
     for (int64_t s = chunk.begin; s < chunk.end; ++s) {
       const Segment& segment = owner_.plan.segments[s];
       const int64_t first = owner_.plan.panels[segment.panel_begin].column;
@@ -39,8 +40,8 @@ class HiddenTask {
 
  private:
   void panel(const TokenBlock& panel, const TokenBlock& strip, const T* merged_down) {
-    multiply({panel.width, rows_, owner_.D, owner_.D, rows_, rows_, false}, dy_rows(panel),
-             merged_down, dh_tokens_);
+    multiply_panes({panel.width, rows_, owner_.D, owner_.D, level().pane, rows_, false},
+                   dy_rows(panel), merged_down, dh_tokens_);
     epilogue_.run(panel, strip, dh_tokens_);
   }
 
@@ -67,7 +68,8 @@ class HiddenTask {
 template <class T>
 int64_t hidden_scratch(const Plan& plan, int64_t D) {
   return Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(D * kFeatureBlock)) +
-         Scratch::bytes<T>(Plan::kPanel * D) + Scratch::bytes<float>(kFeatureBlock * Plan::kPanel) +
+         Scratch::bytes<T>(Plan::kWidestPanel * D) +
+         Scratch::bytes<float>(kFeatureBlock * Plan::kWidestPanel) +
          HiddenEpilogue<T>::scratch_bytes();
 }
 

@@ -1,5 +1,6 @@
-// The owner of a block of D merges tiles for dx, then sums the gradients G_s of merged tiles over
-// their segments' tokens, and passes them on: dW_e = sum_s r[s,e] G_s, dr[s,e] = <G_s, W_e>.
+// The owner of a block of D sums the gradients G_s of merged tiles over their segments' tokens, and
+// passes them on: dW_e = sum_s r[s,e] G_s, dr[s,e] = <G_s, W_e>. Its part of dx is in
+// backward_inputs.cpp.
 #include "backward_owner.h"
 
 #include <ATen/ATen.h>
@@ -8,6 +9,7 @@
 #include <numeric>
 #include <type_traits>
 
+#include "level.h"
 #include "pack.h"
 #include "product.h"
 
@@ -144,7 +146,10 @@ class WeightTask {
          i < job_.plan.segments[end_ - 1].strip_end; ++i) {
       const TokenBlock& strip = job_.plan.strips[i];
       rows.read(strip.row, d0_, [&](const auto* from) {
-        pack_depth(job_.kernels, from, job_.D, columns_, strip, packed(strip));
+        for (int64_t c = 0; c < columns_; c += pane_) {
+          pack_depth(job_.kernels, from + c, job_.D, std::min(pane_, columns_ - c), strip,
+                     packed(strip) + c * strip.width);
+        }
       });
     }
   }
@@ -157,8 +162,8 @@ class WeightTask {
     for (int64_t i = segment.strip_begin; i < segment.strip_end; ++i) {
       const TokenBlock& strip = job_.plan.strips[i];
       const T* const left = job_.hidden.feature_rows(strip, f) + first * strip.width;
-      multiply(
-          {rows, columns_, strip.width, strip.width, columns_, columns_, i > segment.strip_begin},
+      multiply_panes(
+          {rows, columns_, strip.width, strip.width, pane_, columns_, i > segment.strip_begin},
           left, packed(strip), out);
     }
   }
@@ -269,55 +274,19 @@ class WeightTask {
   }
 
   const OwnerJob<T>& job_;
-  const int64_t inputs_, stack_, f0_, size_, d0_, columns_;
+  const int64_t inputs_, stack_, f0_, size_, d0_, columns_, pane_ = level().pane;
   int64_t begin_ = 0, end_ = 0;  // the chunk of segments
   float *gradients_, *product_, *coefficients_, *drouting_, *sums_;
   T* depth_;
 };
 
-/// Columns d0 .. + columns of dx, for a chunk's tokens.
-template <class T>
-void input_gradient(const OwnerJob<T>& job, int64_t f0, int64_t size, int64_t d0, int64_t columns,
-                    const MergeChunk& chunk, Scratch scratch) {
-  const auto inputs = static_cast<int64_t>(job.inputs.size());
-  const int64_t depth = inputs * size, stack = stack_stride<T>(depth * columns),
-                token_row = job.hidden.token_row;
-  T* const tiles = scratch.take<T>(largest_stack(job.plan) * stack);
-  float* const sums = scratch.take<float>(Plan::kPanel * columns);
-  // One above the other, as a token's parts follow each other: one product for all.
-  for (int64_t i = 0; i < inputs; ++i) {
-    merge_right(job.kernels, job.inputs[i].experts, {f0, size, d0, columns}, chunk,
-                {tiles + i * size * columns, stack});
-  }
-  for (int64_t s = chunk.begin; s < chunk.end; ++s) {
-    const T* const merged = tiles + (s - chunk.begin) * stack;
-    chunk.for_panels(job.plan, job.plan.segments[s], [&](const TokenBlock& panel) {
-      const T* const left = job.hidden.token_rows(panel.column);
-      float* const out = job.dx + panel.row * job.D + d0;
-      const int64_t P = panel.width;
-      if (panel.count == P) {
-        multiply({P, columns, depth, token_row, columns, job.D, f0 > 0}, left, merged, out);
-        return;
-      }
-      multiply({P, columns, depth, token_row, columns, columns, false}, left, merged, sums);
-      for (int64_t t = 0; t < panel.count; ++t) {
-        for (int64_t c = 0; c < columns; ++c) {
-          out[t * job.D + c] = sums[t * columns + c] + (f0 > 0 ? out[t * job.D + c] : 0.0f);
-        }
-      }
-    });
-  }
-}
-
 }  // namespace
 
 template <class T>
 int64_t owner_scratch(const Plan& plan, int64_t size, int64_t inputs, const Tensor& weight) {
-  const int64_t merging =
-      Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(inputs * size * kModelBlock<T>)) +
-      Scratch::bytes<float>(Plan::kPanel * kModelBlock<T>);
-  return std::max(merging, WeightTask<T>::scratch_bytes(plan, inputs, weight.size(0),
-                                                        weight.scalar_type() == at::kBFloat16));
+  return std::max(input_scratch<T>(plan, inputs * size),
+                  WeightTask<T>::scratch_bytes(plan, inputs, weight.size(0),
+                                               weight.scalar_type() == at::kBFloat16));
 }
 
 template <class T>

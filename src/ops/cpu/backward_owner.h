@@ -86,6 +86,14 @@ struct OwnerJob {
   }
 };
 
+/// Columns d0 .. + columns of dx, for a chunk's tokens: what features f0 .. + size bring.
+template <class T>
+void input_gradient(const OwnerJob<T>& job, int64_t f0, int64_t size, int64_t d0, int64_t columns,
+                    const MergeChunk& chunk, Scratch scratch);
+/// Bytes of scratch memory that it needs. @param depth of its products
+template <class T>
+int64_t input_scratch(const Plan& plan, int64_t depth);
+
 /// Bytes of scratch memory a thread needs. @param size the largest outer block @param inputs as
 /// many as OwnerJob has @param weight one of the experts' matrices
 template <class T>

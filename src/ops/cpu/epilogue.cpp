@@ -49,8 +49,8 @@ void store_hidden(const VectorKernels& kernels, int64_t rows, int64_t width, con
 
 template <class T>
 int64_t HiddenEpilogue<T>::scratch_bytes() {
-  return Scratch::bytes<uint16_t>(kFeatureBlock * Plan::kPanel) +
-         6 * Scratch::bytes<float>(kFeatureBlock * Plan::kPanel);
+  return Scratch::bytes<uint16_t>(kFeatureBlock * Plan::kWidestPanel) +
+         6 * Scratch::bytes<float>(kFeatureBlock * Plan::kWidestPanel);
 }
 
 template <class T>
@@ -62,9 +62,9 @@ HiddenEpilogue<T>::HiddenEpilogue(const OwnerJob<T>& owner, const SavedProducts&
       f0_(f0),
       begin_(begin),
       rows_(rows),
-      pairs_(scratch.take<uint16_t>(kFeatureBlock * Plan::kPanel)) {
+      pairs_(scratch.take<uint16_t>(kFeatureBlock * Plan::kWidestPanel)) {
   for (float** part : {&dh_, &a_, &b_, &da_, &db_, &h_}) {
-    *part = scratch.take<float>(kFeatureBlock * Plan::kPanel);
+    *part = scratch.take<float>(kFeatureBlock * Plan::kWidestPanel);
   }
 }
 

@@ -89,15 +89,15 @@ class Forward {
 
   int64_t gate_up_scratch() const {
     return Scratch::bytes<T>(largest_stack(plan_) * stack_stride<T>(2 * kFeatureRows * D_)) +
-           Scratch::bytes<float>(3 * kFeatureRows * Plan::kPanel);
+           Scratch::bytes<float>(3 * kFeatureRows * Plan::kWidestPanel);
   }
 
   /// Rows f0 + begin .. + rows of h, for a chunk's tokens.
   void gate_up(int64_t f0, int64_t begin, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
     const int64_t stack = stack_stride<T>(2 * rows * D_);
     T* const tiles = scratch.take<T>(largest_stack(plan_) * stack);
-    float* const ab = scratch.take<float>(2 * rows * Plan::kPanel);
-    float* const h = scratch.take<float>(rows * Plan::kPanel);
+    float* const ab = scratch.take<float>(2 * rows * Plan::kWidestPanel);
+    float* const h = scratch.take<float>(rows * Plan::kWidestPanel);
     const Tile tile{f0 + begin, rows, 0, D_};
     // A segment's gate tile and its up tile lie one below the other: one product for both.
     merge_left(kernels_, gate_, tile, chunk, {tiles, stack});

@@ -29,7 +29,7 @@ void project_rows(const Projection<T>& job, const Panels<T>& panels, int64_t i0,
                   int64_t o0, int64_t rows, const MergeChunk& chunk, Scratch scratch) {
   const int64_t stack = stack_stride<T>(rows * size);
   T* const tiles = scratch.take<T>(largest_stack(job.plan) * stack);
-  float* const turned = scratch.take<float>(kProjectRows * Plan::kPanel);
+  float* const turned = scratch.take<float>(kProjectRows * Plan::kWidestPanel);
   const bool is_last = i0 + size == job.I;
   merge_left(job.kernels, job.experts, {o0, rows, i0, size}, chunk, {tiles, stack});
   for (int64_t s = chunk.begin; s < chunk.end; ++s) {
@@ -48,7 +48,7 @@ void project_rows(const Projection<T>& job, const Panels<T>& panels, int64_t i0,
 template <class T>
 int64_t project_scratch(const Plan& plan, int64_t size) {
   return Scratch::bytes<T>(largest_stack(plan) * stack_stride<T>(kProjectRows * size)) +
-         Scratch::bytes<float>(kProjectRows * Plan::kPanel);
+         Scratch::bytes<float>(kProjectRows * Plan::kWidestPanel);
 }
 
 template <class T>

@@ -22,10 +22,12 @@ struct VectorKernels {
   /// out[s] = sum_i weights[i * kMergedSegments + s] in[i] for `outputs` <= kMergedSegments
   /// matrices of rows x columns, summed in fp32 and rounded once. Pieces of the matrices that come
   /// next are fetched meanwhile: inputs are often hundreds of megabytes, read once, at distances
-  /// that share cache sets.
+  /// that share cache sets. Results lie in panes of `pane` columns, `next_pane` numbers apart, of
+  /// which `columns` are a multiple; one as wide as a row is no pane but the matrix.
   struct Merge {
     int64_t inputs, outputs, rows, columns;
     Strides in, out;
+    int64_t pane, next_pane;
   };
   void (*merge_f32)(const Merge&, const float* weights, const float* in, float* out);
   void (*merge_bf16)(const Merge&, const float* weights, const uint16_t* in, float* out);

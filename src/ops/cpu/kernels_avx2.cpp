@@ -3,7 +3,7 @@
 
 namespace lorikeet::ops::cpu {
 namespace {
-constexpr int64_t kVectorBytes = 32, kColumnVectors = 1;
+constexpr int64_t kVectorBytes = 32;
 }
 }  // namespace lorikeet::ops::cpu
 

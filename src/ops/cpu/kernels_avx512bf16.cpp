@@ -3,7 +3,7 @@
 
 namespace lorikeet::ops::cpu {
 namespace {
-constexpr int64_t kVectorBytes = 64, kColumnVectors = 2;
+constexpr int64_t kVectorBytes = 64;
 }
 }  // namespace lorikeet::ops::cpu
 

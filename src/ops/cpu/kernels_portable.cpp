@@ -2,7 +2,7 @@
 
 namespace lorikeet::ops::cpu {
 namespace {
-constexpr int64_t kVectorBytes = 16, kColumnVectors = 1;
+constexpr int64_t kVectorBytes = 16;
 }
 }  // namespace lorikeet::ops::cpu
 

@@ -11,9 +11,19 @@ namespace lorikeet::ops::cpu {
 
 namespace {
 
-constexpr Level kReference{"reference", nullptr, false, false};
-constexpr Level kPortable{"portable", &kPortableKernels, false, false};
-constexpr Level kPortableBf16{"portable_bf16", &kPortableKernels, false, true};
+constexpr Level kReference{.name = "reference",
+                           .kernels = nullptr,
+                           .fast_product = false,
+                           .bf16_product = false,
+                           .pane = kWidestPane};
+
+Level portable(std::string_view name, bool bf16_product) {
+  return {.name = name,
+          .kernels = &kPortableKernels,
+          .fast_product = false,
+          .bf16_product = bf16_product,
+          .pane = 32};
+}
 
 bool has_avx2() {
 #if defined(__x86_64__)
@@ -49,13 +59,21 @@ bool is_name(std::string_view name) {
 
 Level find(std::string_view name) {
   if (name == "reference") return kReference;
-  if (name == "portable") return kPortable;
-  if (name == "portable_bf16") return kPortableBf16;
+  if (name == "portable") return portable("portable", /*bf16_product=*/false);
+  if (name == "portable_bf16") return portable("portable_bf16", /*bf16_product=*/true);
 #if defined(__x86_64__)
-  if (name == "avx2" && has_avx2()) return {"avx2", &kAvx2Kernels, true, false};
-  if (name == "avx512" && has_avx512()) return {"avx512", &kAvx512Kernels, true, false};
+  const auto fast = [](std::string_view known, const VectorKernels& kernels, bool bf16,
+                       int64_t pane) {
+    return Level{.name = known,
+                 .kernels = &kernels,
+                 .fast_product = true,
+                 .bf16_product = bf16,
+                 .pane = pane};
+  };
+  if (name == "avx2" && has_avx2()) return fast("avx2", kAvx2Kernels, false, 32);
+  if (name == "avx512" && has_avx512()) return fast("avx512", kAvx512Kernels, false, 64);
   if (name == "avx512bf16" && has_avx512bf16()) {
-    return {"avx512bf16", &kAvx512Bf16Kernels, true, true};
+    return fast("avx512bf16", kAvx512Bf16Kernels, true, 64);
   }
 #endif
   TORCH_CHECK(is_name(name), "LORIKEET_CPU is '", name, "': it may be ", kNames);
@@ -68,7 +86,7 @@ Level choose() {
   for (const char* name : {"avx512bf16", "avx512", "avx2"}) {
     if (has_level(name)) return find(name);
   }
-  return kPortable;
+  return find("portable");
 }
 
 Level& current() {

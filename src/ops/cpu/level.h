@@ -7,6 +7,11 @@
 
 namespace lorikeet::ops::cpu {
 
+/// Right operands of products lie in panes of some columns, each pane's rows close together: then a
+/// processor fetches one ahead as it comes from the third level of cache, and its rows stay in the
+/// first level (measured by tests/measure/product_rates.cpp; docs/performance.md).
+inline constexpr int64_t kWidestPane = 64;
+
 /// What this process computes merged feed-forwards with: the best that the processor has, or less
 /// where LORIKEET_CPU asks for it (`avx512bf16`, `avx512`, `avx2`, `portable`, `reference`;
 /// read once).
@@ -15,6 +20,7 @@ struct Level {
   const VectorKernels* kernels;  ///< null: the reference form in ATen
   bool fast_product;             ///< fp32 products by oneDNN's micro-kernels
   bool bf16_product;             ///< and bf16 ones; without, bf16 is computed in fp32
+  int64_t pane;                  ///< columns of a pane, at most kWidestPane
 };
 
 const Level& level();
@@ -34,7 +40,8 @@ bool beats_library(at::ScalarType dtype);
 
 /// For tests: the level of that name ("portable_bf16" too: bf16 products by plain loops, which
 /// every processor has) from now on, or what LORIKEET_CPU and the processor say for
-/// "". Throws c10::Error for a level that this processor lacks. Not while an operator runs.
+/// "". Throws c10::Error for a level that this processor lacks. Not while an operator runs. Nor
+/// between a forward and its backward: levels lay out differently what the one keeps for the other.
 void force_level(std::string_view name);
 bool has_level(std::string_view name);
 

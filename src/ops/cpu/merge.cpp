@@ -3,22 +3,34 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <type_traits>
+#include <utility>
+
+#include "level.h"
 
 namespace lorikeet::ops::cpu {
 
 namespace {
 
+/// How merged tiles lie: rows, and panes as in VectorKernels::Merge.
+struct Layout {
+  Strides strides;
+  int64_t pane, next_pane;
+};
+
 /// @param from_f32, from_bf16 the loop for either dtype of experts
 template <class FromF32, class FromBf16, class Out>
 void merge(FromF32 from_f32, FromBf16 from_bf16, const ExpertMatrix& experts, const Tile& tile,
-           const MergeChunk& chunk, Strides strides, Out* out) {
+           const MergeChunk& chunk, const Layout& layout, Out* out) {
   const VectorKernels::Merge shape{.inputs = experts.experts,
                                    .outputs = chunk.end - chunk.begin,
                                    .rows = tile.rows,
                                    .columns = tile.columns,
                                    .in = experts.strides(),
-                                   .out = strides};
+                                   .out = layout.strides,
+                                   .pane = layout.pane,
+                                   .next_pane = layout.next_pane};
   with_tile(experts, tile, [&]<class In>(const In* in) {
     if constexpr (std::is_same_v<In, float>) {
       from_f32(shape, chunk.weights.data(), in, out);
@@ -26,6 +38,10 @@ void merge(FromF32 from_f32, FromBf16 from_bf16, const ExpertMatrix& experts, co
       from_bf16(shape, chunk.weights.data(), in, out);
     }
   });
+}
+
+Layout plain(const Tile& tile, int64_t segment) {
+  return {{segment, tile.columns}, tile.columns, /*next_pane=*/0};
 }
 
 }  // namespace
@@ -59,25 +75,39 @@ std::vector<MergeChunk> merge_chunks(const Plan& plan, const at::Tensor& routing
 
 void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
                 const MergeChunk& chunk, TileStack<float> out) {
-  merge(kernels.merge_f32, kernels.merge_bf16, experts, tile, chunk, {out.segment, tile.columns},
+  merge(kernels.merge_f32, kernels.merge_bf16, experts, tile, chunk, plain(tile, out.segment),
         out.data);
 }
 
 void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
                 const MergeChunk& chunk, TileStack<uint16_t> out) {
   merge(kernels.merge_f32_to_bf16, kernels.merge_bf16_to_bf16, experts, tile, chunk,
-        {out.segment, tile.columns}, out.data);
+        plain(tile, out.segment), out.data);
 }
 
+template <class T>
 void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<float> out) {
-  merge_left(kernels, experts, tile, chunk, out);
+                 const MergeChunk& chunk, TileStack<T> out, int64_t row, int64_t depth) {
+  // All whole panes, and what is left as one more.
+  const int64_t whole = tile.columns / level().pane * level().pane;
+  for (const auto& [begin, end] : {std::pair{int64_t{0}, whole}, {whole, tile.columns}}) {
+    if (begin == end) continue;
+    const int64_t width = std::min(level().pane, end - begin);
+    const Tile part{tile.row, tile.rows, tile.column + begin, end - begin};
+    T* const to = out.data + begin * depth + row * width;
+    if constexpr (std::is_same_v<T, float>) {
+      merge(kernels.merge_f32, kernels.merge_bf16, experts, part, chunk,
+            {{out.segment, width}, width, width * depth}, to);
+    } else {
+      merge(kernels.merge_f32_to_pairs, kernels.merge_bf16_to_pairs, experts, part, chunk,
+            {{out.segment, 2 * width}, width, width * depth}, to);
+    }
+  }
 }
 
-void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<uint16_t> out) {
-  merge(kernels.merge_f32_to_pairs, kernels.merge_bf16_to_pairs, experts, tile, chunk,
-        {out.segment, 2 * tile.columns}, out.data);
-}
+template void merge_right(const VectorKernels&, const ExpertMatrix&, const Tile&, const MergeChunk&,
+                          TileStack<float>, int64_t, int64_t);
+template void merge_right(const VectorKernels&, const ExpertMatrix&, const Tile&, const MergeChunk&,
+                          TileStack<uint16_t>, int64_t, int64_t);
 
 }  // namespace lorikeet::ops::cpu

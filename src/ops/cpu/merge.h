@@ -56,11 +56,11 @@ void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const
                 const MergeChunk& chunk, TileStack<float> out);
 void merge_left(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
                 const MergeChunk& chunk, TileStack<uint16_t> out);
-/// The same as the right operand: in bf16, pair rows. bf16 tiles have an even number of rows.
+/// The same as rows `row` .. of a right operand of `depth` rows, in panes (multiply_panes) and, in
+/// bf16, pair rows. bf16 tiles have an even number of rows.
+template <class T>
 void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<float> out);
-void merge_right(const VectorKernels& kernels, const ExpertMatrix& experts, const Tile& tile,
-                 const MergeChunk& chunk, TileStack<uint16_t> out);
+                 const MergeChunk& chunk, TileStack<T> out, int64_t row, int64_t depth);
 
 /// Runs task(begin, size, chunk, Scratch) for blocks of `width` rows and every chunk: both chunks
 /// of a block follow each other, since they read the same experts.

@@ -53,7 +53,7 @@ Tensor forward_in(const Tensor& x, at::IntArrayRef offsets, const Tensor& routin
   return y;
 }
 
-constexpr int64_t kTurned = 2 * kFeatureBlock * Plan::kPanel;  // numbers of scratch memory
+constexpr int64_t kTurned = 2 * kFeatureBlock * Plan::kWidestPanel;  // numbers of scratch memory
 
 /// Outputs o0 .. + size of a strip's rows of dy, in both orientations.
 template <class T>
@@ -73,8 +73,8 @@ void spread_gradient(const OwnerJob<T>& job, const TokenRows<T>& dy, int64_t o0,
   for (int64_t f = 0; f < size; f += kFeatureBlock) {
     const int64_t features = std::min(kFeatureBlock, size - f);
     T* const to = job.hidden.feature_rows(strip, f);
-    for (int64_t t0 = 0; t0 < strip.width; t0 += Plan::kPanel) {
-      const int64_t width = std::min(Plan::kPanel, strip.width - t0);
+    for (int64_t t0 = 0; t0 < strip.width; t0 += Plan::kWidestPanel) {
+      const int64_t width = std::min(Plan::kWidestPanel, strip.width - t0);
       const int64_t count = std::clamp(strip.count - t0, int64_t{0}, width);
       dy.read(strip.row + t0, o0 + f, [&](const auto* from) {
         for (int64_t t = 0; t < count; ++t) {

@@ -28,7 +28,7 @@ Plan::Plan(at::IntArrayRef offsets) {
     segment.index = static_cast<int64_t>(g);
     segment.panel_begin = static_cast<int64_t>(panels.size());
     segment.strip_begin = static_cast<int64_t>(strips.size());
-    cut(offsets[g], length, columns, kPanel, panels);
+    cut(offsets[g], length, columns, level().pane, panels);
     cut(offsets[g], length, columns, kStrip, strips);
     segment.panel_end = static_cast<int64_t>(panels.size());
     segment.strip_end = static_cast<int64_t>(strips.size());

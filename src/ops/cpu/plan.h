@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "level.h"
+
 namespace lorikeet::ops::cpu {
 
 /// Some tokens of one segment. `column` counts tokens too, but every panel's padding with them.
@@ -18,11 +20,11 @@ struct Segment {
   int64_t strip_begin, strip_end;
 };
 
-/// How tokens are cut. A panel, up to kPanel tokens, is the right operand of forward's products; a
-/// strip, up to kStrip tokens, is the depth of the products that sum over tokens. Widths are
-/// multiples of kWidthStep.
+/// How tokens are cut. A panel, one pane wide (level.h), is the right operand of forward's
+/// products; a strip, up to kStrip tokens, is the depth of the products that sum over tokens.
+/// Widths are multiples of kWidthStep.
 struct Plan {
-  static constexpr int64_t kPanel = 64, kStrip = 256;
+  static constexpr int64_t kWidestPanel = kWidestPane, kStrip = 256;
 
   explicit Plan(at::IntArrayRef offsets);
 

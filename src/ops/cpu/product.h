@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 namespace lorikeet::ops::cpu {
@@ -12,6 +13,16 @@ struct Product {
 };
 void multiply(const Product& p, const float* A, const float* B, float* C);
 void multiply(const Product& p, const uint16_t* A, const uint16_t* B, float* C);
+
+/// The same with B in panes of `ldb` columns, one after the other: [K, ldb] each, the last maybe
+/// narrower.
+template <class T>
+void multiply_panes(const Product& p, const T* A, const T* B, float* C) {
+  for (int64_t n = 0; n < p.N; n += p.ldb) {
+    const int64_t width = std::min(p.ldb, p.N - n);
+    multiply({p.M, width, p.K, p.lda, width, p.ldc, p.accumulate}, A, B + n * p.K, C + n);
+  }
+}
 
 /// To be called by a thread that multiplied, when it is done.
 void release_products();

@@ -18,9 +18,9 @@ namespace {
 
 using at::Tensor;
 
-/// Rows of a block, columns of a weight's panel, and features of the feed-forward's middle that are
-/// worked through at once: together they stay in the second level of cache.
-constexpr int64_t kRows = 128, kPanel = 64, kFeatures = 256;
+/// Rows of a block, and features of the feed-forward's middle that are worked through at once:
+/// together with a pane of a weight they stay in the second level of cache.
+constexpr int64_t kRows = 128, kFeatures = 256;
 
 template <class T>
 constexpr at::ScalarType kDtype = sizeof(T) == 2 ? at::kBFloat16 : at::kFloat;
@@ -36,7 +36,7 @@ void for_pieces(int64_t width, int64_t piece, const Use& use) {
   for (int64_t i = 0; i < width; i += piece) use(i, std::min(piece, width - i));
 }
 
-/// A weight as panels of right operands, [I, kPanel] each, the last one narrower.
+/// A weight as a right operand in panes (level.h), [I, pane] each, the last one narrower.
 template <class T>
 class PackedLinear {
  public:
@@ -46,19 +46,19 @@ class PackedLinear {
         weight_(I * O * static_cast<int64_t>(sizeof(T))),
         bias_(linear.bias.to(at::kFloat).contiguous()) {
     const Tensor weight = linear.weight.to(kDtype<T>).contiguous();
-    for_pieces(O, kPanel, [&](int64_t o0, int64_t width) {
+    for_pieces(O, pane, [&](int64_t o0, int64_t width) {
       pack_columns(kernels, data<T>(weight) + o0 * I, I, I,
                    {.row = o0, .count = width, .column = o0, .width = width},
                    weight_.template as<T>() + o0 * I);
     });
   }
-  /// Rows i0 .. of the panel whose first column is o0 and which is `width` wide.
-  const T* panel(int64_t o0, int64_t width, int64_t i0 = 0) const {
+  /// Rows i0 .. of the pane whose first column is o0 and which is `width` wide.
+  const T* columns(int64_t o0, int64_t width, int64_t i0 = 0) const {
     return weight_.template as<T>() + o0 * I + i0 * width;
   }
   const float* bias() const { return data<float>(bias_); }
 
-  const int64_t I, O;
+  const int64_t I, O, pane = level().pane;
 
  private:
   Buffer weight_;
@@ -98,7 +98,7 @@ struct Workspace {
   static int64_t bytes(const Sizes& s, int64_t longest) {
     return 2 * Scratch::bytes<T>(s.N * s.D) + Scratch::bytes<T>(s.N * 3 * s.D) +
            Scratch::bytes<T>(kRows * s.D) + Scratch::bytes<T>(kRows * kFeatures) +
-           Scratch::bytes<float>(kRows * s.D) + Scratch::bytes<float>(kRows * kPanel) +
+           Scratch::bytes<float>(kRows * s.D) + Scratch::bytes<float>(kRows * kWidestPane) +
            AttentionHead<T>::scratch_bytes(longest, s.D / s.A);
   }
   Workspace(const Sizes& s, Scratch scratch)
@@ -108,12 +108,12 @@ struct Workspace {
         h(scratch.take<T>(kRows * s.D)),
         wide(scratch.take<T>(kRows * kFeatures)),
         sums(scratch.take<float>(kRows * s.D)),
-        piece(scratch.take<float>(kRows * kPanel)),
+        piece(scratch.take<float>(kRows * kWidestPane)),
         rest(scratch) {}
   T *x, *seen;          ///< [N, D]; what attention saw
   T* qkv;               ///< [N, 3 D]
   T *h, *wide;          ///< [kRows, D], [kRows, kFeatures]
-  float *sums, *piece;  ///< [kRows, D], [kRows, kPanel]
+  float *sums, *piece;  ///< [kRows, D], [kRows, pane]
   Scratch rest;         ///< for attention
 };
 
@@ -140,9 +140,9 @@ class LayerPass {
   /// Queries, keys and values of a block of rows.
   void project(int64_t r0, int64_t rows) const {
     const PackedLinear<T>& linear = layer_.query_key_value;
-    for_pieces(linear.O, kPanel, [&](int64_t o0, int64_t width) {
+    for_pieces(linear.O, linear.pane, [&](int64_t o0, int64_t width) {
       multiply({rows, width, s_.D, s_.D, width, width, false}, w_.x + r0 * s_.D,
-               linear.panel(o0, width), w_.piece);
+               linear.columns(o0, width), w_.piece);
       T* const out = w_.qkv + r0 * linear.O + o0;
       if constexpr (sizeof(T) == 2) {
         kernels_.add_bias_bf16(rows, width, w_.piece, linear.bias() + o0, out, linear.O);
@@ -163,20 +163,18 @@ class LayerPass {
     }
   }
 
-  /// sums = x times all panels.
+  /// sums = x times the weight.
   void multiply_all(const PackedLinear<T>& linear, int64_t rows, const T* x) const {
-    for_pieces(linear.O, kPanel, [&](int64_t o0, int64_t width) {
-      multiply({rows, width, linear.I, linear.I, width, linear.O, false}, x,
-               linear.panel(o0, width), w_.sums + o0);
-    });
+    multiply_panes({rows, linear.O, linear.I, linear.I, linear.pane, linear.O, false}, x,
+                   linear.columns(0, linear.pane), w_.sums);
   }
 
   /// sums = gelu(h times the intermediate weight + bias) times the output weight.
   void feed_forward(int64_t rows) const {
     for_pieces(s_.F, kFeatures, [&](int64_t f0, int64_t features) {
-      for_pieces(features, kPanel, [&](int64_t f, int64_t width) {
+      for_pieces(features, layer_.intermediate.pane, [&](int64_t f, int64_t width) {
         multiply({rows, width, s_.D, s_.D, width, width, false}, w_.h,
-                 layer_.intermediate.panel(f0 + f, width), w_.piece);
+                 layer_.intermediate.columns(f0 + f, width), w_.piece);
         const float* const bias = layer_.intermediate.bias() + f0 + f;
         if constexpr (sizeof(T) == 2) {
           kernels_.add_bias_gelu_bf16(rows, width, w_.piece, bias, w_.wide + f, kFeatures);
@@ -184,9 +182,9 @@ class LayerPass {
           kernels_.add_bias_gelu_f32(rows, width, w_.piece, bias, w_.wide + f, kFeatures);
         }
       });
-      for_pieces(s_.D, kPanel, [&](int64_t o0, int64_t width) {
+      for_pieces(s_.D, layer_.output.pane, [&](int64_t o0, int64_t width) {
         multiply({rows, width, features, kFeatures, width, s_.D, f0 > 0}, w_.wide,
-                 layer_.output.panel(o0, width, f0), w_.sums + o0);
+                 layer_.output.columns(o0, width, f0), w_.sums + o0);
       });
     });
   }
