@@ -56,8 +56,10 @@ LayerActivations activation_bytes_per_token(const RunConfig& config) {
   const bool is_reference = form_of(config) == Form::kReference;
   const int64_t norm = is_reference ? 2 * D * kFloat : bytes * D, input = bytes * D;
   const int64_t unnormed = model.qk_norm != QkNorm::kNone ? bytes * (q + kv) : 0;
+  // Documents' outputs are kept as attention gave them and once more as rows.
+  const int64_t joined = model.attention_scope == Scope::kDocument ? bytes * q : 0;
   const int64_t attention =
-      norm + unnormed + bytes * (D + 2 * q + 2 * kv) + kFloat * model.num_heads;
+      norm + unnormed + bytes * (D + 2 * q + 2 * kv) + joined + kFloat * model.num_heads;
   const int64_t dense_products = is_tiled(config) ? 2 : 4;
   const int64_t products = !model.is_merged() ? dense_products : is_reference ? 0 : 2;
   const int64_t feed_forward = norm + bytes * (D + products * model.ffn_size);

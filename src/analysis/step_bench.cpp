@@ -20,12 +20,15 @@ namespace lorikeet {
 
 namespace {
 
-/// One document of random tokens.
+/// Random tokens, as two documents, which count where a scope is the document.
 Sequence random_sequence(const ModelConfig& model) {
   const int64_t L = model.context_length;
+  const auto half = static_cast<int32_t>((L + 1) / 2), rest = static_cast<int32_t>(L - half);
   const torch::Tensor ids = torch::randint(model.vocab_size, {L + 1}, torch::kInt);
   const auto* const tokens = ids.const_data_ptr<int32_t>();
-  return {.tokens = {tokens, tokens + L + 1}, .document_lengths = {static_cast<int32_t>(L)}};
+  Sequence sequence{.tokens = {tokens, tokens + L + 1}, .document_lengths = {half}};
+  if (rest > 0) sequence.document_lengths.push_back(rest);
+  return sequence;
 }
 
 /// The best of three; 0 where there is no such micro-kernel.

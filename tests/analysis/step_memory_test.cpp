@@ -62,6 +62,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"DenseFp32",
              "--dtype fp32 --experts 0 --set train.micro_batch=8 "
              "--set train.batch_sequences=8"},
+        Case{"Documents",
+             "--dtype fp32 --experts 0 --set train.micro_batch=8 "
+             "--set train.batch_sequences=8 --set model.attention_scope=document"},
         Case{"MoreExpertsFp32", "--dtype fp32 --experts 24"},
         Case{"RecomputedAttention", "--dtype bf16 --set train.activation_checkpointing=attention"},
         Case{"RecomputedFeedForward", "--dtype fp32 --set train.activation_checkpointing=ffn"},
