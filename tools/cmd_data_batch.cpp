@@ -12,6 +12,7 @@
 #include "lorikeet/core/hash.h"
 #include "lorikeet/core/progress.h"
 #include "lorikeet/data/order_file.h"
+#include "lorikeet/parallel/launch.h"
 #include "lorikeet/similarity/order_report.h"
 #include "lorikeet/similarity/similarity_order.h"
 #include "lorikeet/train/device.h"
@@ -94,7 +95,11 @@ std::unique_ptr<Encoder> make_encoder(BatchArguments& arguments, const Crew& cre
 }
 
 void run_batch(BatchArguments& arguments) {
-  const Crew crew = Crew::from_environment(arguments.threads);
+  const LaunchEnvironment launch = read_launch_environment();
+  const Crew crew{.rank = launch.rank,
+                  .world_size = launch.world_size,
+                  .num_threads = arguments.threads,
+                  .local_rank = launch.local_rank};
   const auto encoder = make_encoder(arguments, crew);
   if (arguments.force && crew.world_size > 1) {
     throw Error(ExitCode::kUsage, "--force: several processes cannot start over together",

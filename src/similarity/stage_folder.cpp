@@ -1,14 +1,13 @@
 #include "lorikeet/similarity/stage_folder.h"
 
-#include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "lorikeet/core/hash.h"
+#include "lorikeet/core/log.h"
 #include "lorikeet/core/progress.h"
 
 namespace lorikeet {
@@ -67,19 +66,61 @@ std::optional<Header> read_header(const std::string& path, uint64_t fingerprint)
   return header;
 }
 
-int64_t environment_number(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  if (text == nullptr) {
-    return otherwise;
+// Whole files, and temporary ones of AtomicFile: embeddings_000000.stage.PID-N.tmp.
+bool is_of_a_stage(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.ends_with(".stage") ||
+         (name.ends_with(".tmp") && name.find(".stage.") != std::string::npos);
+}
+
+void remove_stages(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_of_a_stage(entry.path())) paths.push_back(entry.path());
   }
-  int64_t value = 0;
-  const char* end = text + std::strlen(text);
-  const auto [stop, error] = std::from_chars(text, end, value);
-  if (error != std::errc() || stop != end) {
-    throw Error(ExitCode::kUsage, fmt::format("{}: '{}' is not a whole number", name, text),
-                "launchers set it; unset it for a single process");
+  for (const fs::path& path : paths) {
+    fs::remove(path, error);
+    if (error) {
+      throw Error(ExitCode::kData,
+                  fmt::format("{}: cannot be removed: {}", path.string(), error.message()),
+                  "--force starts over: it must be allowed to remove the stages' files");
+    }
   }
-  return value;
+}
+
+// What a rank leaves for the others when it fails.
+std::string failure_file(const StageFolder& folder, int64_t rank) {
+  return folder.path(fmt::format("failed_{}", rank));
+}
+
+void leave_failure(const StageFolder& folder, int64_t rank, const std::string& name,
+                   const std::exception& failure) {
+  try {
+    write_file_atomically(failure_file(folder, rank), fmt::format("{}: {}", name, failure.what()),
+                          ExitCode::kData);
+  } catch (const Error& error) {  // the failure itself is what the user has to see
+    log_warning("{}", error.what());
+  }
+}
+
+// Waits for a file that another rank makes. A mark that an earlier call left goes as soon as its
+// rank starts again, so one that stays is of this call.
+void wait_for(const StageFolder& folder, const Crew& crew, const std::string& name,
+              const std::string& key, int64_t rank) {
+  using Clock = std::chrono::steady_clock;
+  const std::string mark = failure_file(folder, rank);
+  Clock::time_point unmarked = Clock::now();
+  while (!folder.holds(name, key)) {
+    if (!fs::exists(mark)) unmarked = Clock::now();
+    if (Clock::now() - unmarked > std::chrono::duration<double>(crew.patience_seconds)) {
+      throw Error(ExitCode::kCommunication,
+                  fmt::format("{}: rank {}, which was to make it, has failed with {}",
+                              folder.path(name), rank, read_text_file(mark, ExitCode::kData)),
+                  "mend that and start all processes again: they go on where they were");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 }  // namespace
@@ -87,14 +128,7 @@ int64_t environment_number(const char* name, int64_t otherwise) {
 StageFolder::StageFolder(std::string path, uint64_t fingerprint, bool force)
     : path_(std::move(path)), fingerprint_(fingerprint) {
   std::error_code error;
-  if (force) {
-    for (const auto& entry : fs::directory_iterator(path_, error)) {
-      if (entry.path().extension() == ".stage") {
-        fs::remove(entry.path(), error);
-      }
-    }
-  }
-  error.clear();
+  if (force) remove_stages(path_);
   fs::create_directories(path_, error);
   if (error) {
     throw Error(ExitCode::kData,
@@ -162,19 +196,6 @@ void StageFolder::write(const std::string& name, const std::string& key,
   file.commit();
 }
 
-Crew Crew::from_environment(int64_t num_threads) {
-  const Crew crew{.rank = environment_number("RANK", 0),
-                  .world_size = environment_number("WORLD_SIZE", 1),
-                  .num_threads = num_threads,
-                  .local_rank = environment_number("LOCAL_RANK", 0)};
-  if (crew.world_size < 1 || crew.rank < 0 || crew.rank >= crew.world_size) {
-    throw Error(ExitCode::kUsage,
-                fmt::format("RANK {} is not in 0 .. WORLD_SIZE {} - 1", crew.rank, crew.world_size),
-                "launchers set both; unset them for a single process");
-  }
-  return crew;
-}
-
 void make_files(const StageFolder& folder, const Crew& crew, const std::string& label,
                 const std::vector<std::string>& names, const std::string& key,
                 const std::function<void(size_t)>& make) {
@@ -183,17 +204,23 @@ void make_files(const StageFolder& folder, const Crew& crew, const std::string& 
     bar.update(static_cast<double>(done),
                [&] { return fmt::format("{} of {} files", done, names.size()); });
   };
+  const auto maker_of = [&](size_t i) {
+    return static_cast<int64_t>(i % static_cast<size_t>(crew.world_size));
+  };
+  const bool is_alone = crew.world_size == 1;
+  std::error_code ignored;  // mostly there is none
+  if (!is_alone) fs::remove(failure_file(folder, crew.rank), ignored);
   for (size_t i = 0; i < names.size(); ++i) {
-    const bool is_ours = i % static_cast<size_t>(crew.world_size) == static_cast<size_t>(crew.rank);
-    if (is_ours && !folder.holds(names[i], key)) {
-      make(i);
+    try {
+      if (maker_of(i) == crew.rank && !folder.holds(names[i], key)) make(i);
+    } catch (const std::exception& failure) {
+      if (!is_alone) leave_failure(folder, crew.rank, names[i], failure);
+      throw;
     }
     show(i + 1);
   }
-  for (const std::string& name : names) {
-    while (!folder.holds(name, key)) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
+  for (size_t i = 0; i < names.size(); ++i) {
+    wait_for(folder, crew, names[i], key, maker_of(i));
   }
   bar.finish();
 }

@@ -52,12 +52,26 @@ def check_kills(program, shards, folder, expected, options):
     print(f"{killed} runs killed; the order is the same")
 
 
+def environment(launcher, rank, world_size=2):
+    """What the launcher tells a rank of one node."""
+    names = {"torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+             "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+             "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")}[launcher]
+    more = {"torchrun": {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}, "mpirun": {},
+            "srun": {"SLURM_STEP_NODELIST": "node1", "SLURM_NODEID": "0", "SLURM_JOB_ID": "7"}}[launcher]
+    return {**dict(zip(names, map(str, (rank, world_size, rank, world_size)))), **more}
+
+
 def check_processes(program, shards, folder, expected, options):
-    work, output = folder / "two", folder / "two.order"
-    runs = [subprocess.Popen([program, "data", "batch", shards, *options, "--work", work, "--output", output],
-                             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in (1, 0)]
-    assert [run.wait(timeout=300) for run in runs] == [0, 0]
-    assert output.read_bytes() == expected, "another order with two processes"
+    for launcher in ("torchrun", "mpirun", "srun"):
+        work, output = folder / launcher, folder / f"{launcher}.order"
+        command = [program, "data", "batch", shards, *options, "--work", work, "--output", output]
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment(launcher, rank)})
+                for rank in (1, 0)]
+        printed = [run.communicate(timeout=300)[0] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0], launcher
+        assert not printed[0] and ".order:" in printed[1], f"{launcher}: not one rank of two: {printed}"
+        assert output.read_bytes() == expected, f"another order with two processes of {launcher}"
 
 
 def expect_error(code, text, result):
@@ -72,9 +86,9 @@ def check_mistakes(program, shards, folder):
     expect_error(2, "--neighbours", batch(program, shards, "--neighbours", 0))
     expect_error(2, "--duplicates", batch(program, shards, "--duplicates", "perhaps"))
     expect_error(2, "--memory", batch(program, shards, "--memory", "much"))
-    expect_error(2, "RANK", batch(program, shards, env={"RANK": "2", "WORLD_SIZE": "2"}))
+    expect_error(2, "RANK", batch(program, shards, env={**environment("torchrun", 1), "RANK": "2"}))
     expect_error(2, "WORLD_SIZE", batch(program, shards, env={"WORLD_SIZE": "two"}))
-    expect_error(2, "--force", batch(program, shards, "--force", env={"RANK": "0", "WORLD_SIZE": "2"}))
+    expect_error(2, "--force", batch(program, shards, "--force", env=environment("srun", 0)))
     (folder / "file").write_text("")
     expect_error(3, "file", batch(program, shards, "--work", folder / "file"))
     foreign = folder / "foreign"

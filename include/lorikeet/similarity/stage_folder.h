@@ -34,7 +34,8 @@ class StageFile {
 /// again, one for other data is refused.
 class StageFolder {
  public:
-  /// @param force  empties the folder first
+  /// @param force  first removes the stages' files, and what killed writers left of them
+  /// @throws Error(kData) where the folder cannot be made or a file cannot be removed
   StageFolder(std::string path, uint64_t fingerprint, bool force);
 
   std::string path(const std::string& name) const { return path_ + "/" + name; }
@@ -63,16 +64,16 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 struct Crew {
   int64_t rank = 0;
   int64_t world_size = 1;
-  int64_t num_threads = 0;  ///< 0: all cores
-  int64_t local_rank = 0;   ///< which of its machine's GPUs is its own
-
-  /// From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun sets them; one process without them.
-  /// @throws Error(kUsage) where they are no numbers or do not fit
-  static Crew from_environment(int64_t num_threads);
+  int64_t num_threads = 0;       ///< 0: all cores
+  int64_t local_rank = 0;        ///< which of its machine's GPUs is its own
+  double patience_seconds = 30;  ///< that a rank which failed has to be started again
 };
 
 /// Makes those of the files that this process is to make and that are not there, and waits for
-/// those of the others. File i is made by rank i mod world_size.
+/// those of the others. File i is made by rank i mod world_size. A rank that throws leaves the file
+/// `failed_RANK` with what it says until it is started again.
+/// @throws Error(kCommunication) where another's has lain there for `patience_seconds`. A rank that
+/// was killed leaves none: its launcher ends the others
 void make_files(const StageFolder& folder, const Crew& crew, const std::string& label,
                 const std::vector<std::string>& names, const std::string& key,
                 const std::function<void(size_t)>& make);
