@@ -51,8 +51,9 @@ void print_summary(const SimilarityOrder& order, const std::string& output, doub
     const auto& originals = order.duplicates->original;
     const auto repeated = std::count_if(originals.begin(), originals.end(),
                                         [](uint32_t row) { return row != Neighbour::kNone; });
-    fmt::print("{} documents repeat an earlier one; {}\n", with_separators(repeated),
-               order.num_kept() < originals.size() ? "they are left out" : "they are kept");
+    fmt::print(
+        "{} documents repeat an earlier one; {}\n", with_separators(repeated),
+        order.options.duplicates == FindingMode::kDrop ? "they are left out" : "they are kept");
   }
   fmt::print("{}: {} documents, {} edges, path weight {:.1f} ({:.4f} a step), {} jumps, in {}\n",
              output, with_separators(rows),

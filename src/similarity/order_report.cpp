@@ -161,18 +161,18 @@ OptimumCheck check_optimum(const SimilarityOrder& order, const ReportOptions& op
 }
 
 void measure_recall(const SimilarityOrder& order, OrderReport& report) {
-  constexpr size_t kNearest = 10;
   constexpr double kMostComparisons = 2e7;
   const auto num_rows = static_cast<double>(order.neighbours.num_rows());
   const auto wanted = static_cast<size_t>(std::clamp(kMostComparisons / num_rows, 20.0, 500.0));
   const size_t count = std::min(wanted, order.neighbours.num_rows());
   const Permutation sample(std::max<size_t>(1, order.neighbours.num_rows()),
                            derive_key({report.options.seed, kSample}));
+  const size_t num_nearest = std::min<size_t>(10, order.neighbours.k);
   std::vector<int64_t> found(count);
   std::vector<int64_t> expected(count);
   parallel_for_each(count, report.options.num_threads, [&](size_t i, size_t) {
     const size_t row = sample(i);
-    const auto exact = order.vectors->exact_neighbours(row, kNearest);
+    const auto exact = order.vectors->exact_neighbours(row, num_nearest);
     const auto list = order.neighbours.of(row);
     for (const Neighbour& entry : exact) {
       const size_t nearest = std::min(list.size(), exact.size());
@@ -188,7 +188,8 @@ void measure_recall(const SimilarityOrder& order, OrderReport& report) {
     total += expected[i];
   }
   report.recall_rows = static_cast<int64_t>(count);
-  report.recall_at_10 = total == 0 ? 1 : static_cast<double>(hits) / static_cast<double>(total);
+  report.recall_at = num_nearest;
+  report.recall = total == 0 ? 1 : static_cast<double>(hits) / static_cast<double>(total);
 }
 
 void measure_degrees(const SimilarityOrder& order, OrderReport& report) {
@@ -209,6 +210,7 @@ void measure_degrees(const SimilarityOrder& order, OrderReport& report) {
 
 void list_filtered(const SimilarityOrder& order, const Tokenizer& tokenizer, OrderReport& report) {
   report.has_filters = !order.filters.empty();
+  report.drops_filtered = order.options.filters == FindingMode::kDrop;
   for (size_t row = 0; row < order.filters.size(); ++row) {
     const Filter filter = order.filters[row];
     if (filter == Filter::kNone) {
@@ -217,7 +219,6 @@ void list_filtered(const SimilarityOrder& order, const Tokenizer& tokenizer, Ord
     const DocumentInfo info = order.corpus->info(row);
     ++report.filtered_documents[static_cast<size_t>(filter)];
     report.filtered_tokens[static_cast<size_t>(filter)] += info.num_tokens;
-    report.drops_filtered = !order.is_kept[row];
     if (report.filtered.size() < kExamples) {
       report.filtered.push_back({.filter = filter,
                                  .domain = order.corpus->dataset->domains()[info.domain].name,
@@ -233,13 +234,13 @@ void list_duplicates(const SimilarityOrder& order, const Tokenizer& tokenizer,
   }
   const Duplicates& duplicates = *order.duplicates;
   report.num_duplicates = 0;
+  report.drops_duplicates = order.options.duplicates == FindingMode::kDrop;
   for (size_t row = 0; row < duplicates.original.size(); ++row) {
     const uint32_t original = duplicates.original[row];
     if (original == Neighbour::kNone) {
       continue;
     }
     ++report.num_duplicates;
-    report.drops_duplicates = !order.is_kept[row];
     report.num_duplicate_tokens += order.corpus->info(row).num_tokens;
     if (report.duplicates.size() < kExamples) {
       report.duplicates.push_back({.original = title_of(*order.corpus, tokenizer, original),

@@ -156,9 +156,9 @@ std::string titles_table(const OrderReport& report) {
 std::string facts(const OrderReport& report) {
   std::string html = fmt::format(
       "<p>The graph has {} edges; degrees: least {}, a tenth below {}, median {}, a tenth above "
-      "{}, most {}. Recall@10 of the search against brute force on {} documents: {:.4f}.</p>\n",
+      "{}, most {}. Recall@{} of the search against brute force on {} documents: {:.4f}.</p>\n",
       with_separators(report.num_edges), report.degrees[0], report.degrees[1], report.degrees[2],
-      report.degrees[3], report.degrees[4], report.recall_rows, report.recall_at_10);
+      report.degrees[3], report.degrees[4], report.recall_at, report.recall_rows, report.recall);
   const OptimumCheck& check = report.optimum;
   if (check.num_graphs > 0) {
     html += fmt::format(

@@ -87,8 +87,8 @@ std::string to_text(const OrderReport& report) {
       "neighbour graph: {} edges; degree least {}, 10% {}, median {}, 90% {}, most {}\n",
       with_separators(report.num_edges), report.degrees[0], report.degrees[1], report.degrees[2],
       report.degrees[3], report.degrees[4]);
-  text += fmt::format("recall@10 of the search: {:.4f} on {} documents\n", report.recall_at_10,
-                      report.recall_rows);
+  text += fmt::format("recall@{} of the search: {:.4f} on {} documents\n", report.recall_at,
+                      report.recall, report.recall_rows);
   add_filtered(report, text);
   add_duplicates(report, text);
   text += "titles in a row:\n";

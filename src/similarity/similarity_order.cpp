@@ -27,12 +27,14 @@ class Stages {
         folder_(folder),
         crew_(crew),
         options_(options),
-        found_(corpus) {}
+        found_(corpus, options) {}
 
   std::optional<SimilarityOrder> run(const std::string& output) {
     encoder_.embed(corpus_, folder_, crew_);
     found_.vectors = encoder_.open(corpus_, folder_);
     found_.is_kept.assign(corpus_.num_rows(), true);
+    neighbours_key_ = fmt::format("{}; {} neighbours, {}", encoder_.key(), options_.num_neighbours,
+                                  found_.vectors->search_key());
     if (options_.last >= Stage::kNeighbours) find_neighbours();
     if (crew_.rank != 0) return std::nullopt;
     if (options_.last >= Stage::kNeighbours) read_neighbours();
@@ -44,10 +46,6 @@ class Stages {
   }
 
  private:
-  std::string neighbours_key() const {
-    return fmt::format("{}; {} neighbours, {}", encoder_.key(), options_.num_neighbours,
-                       found_.vectors->search_key());
-  }
   std::string filtered_key() const {
     const FilterRule& rule = options_.filter_rule;
     return fmt::format("filters 1, {} {} {} {}", rule.repetitions, rule.longest_repeated,
@@ -56,7 +54,7 @@ class Stages {
   // Of the neighbours, and of what the filters leave.
   std::string kept_key() const {
     const bool drops = options_.filters == FindingMode::kDrop;
-    return drops ? fmt::format("{}; {}", neighbours_key(), filtered_key()) : neighbours_key();
+    return drops ? fmt::format("{}; {}", neighbours_key_, filtered_key()) : neighbours_key_;
   }
   std::string duplicates_key() const {
     return fmt::format("{}; duplicates {} {}", kept_key(), options_.duplicate_rule.cosine,
@@ -78,11 +76,11 @@ class Stages {
   void find_neighbours() {
     for (size_t index = 0; index < found_.vectors->num_indices(); ++index) {
       const std::vector<std::string> names = neighbour_files(index);
-      make_files(folder_, crew_, "neighbours", names, neighbours_key(), [&](size_t block) {
+      make_files(folder_, crew_, "neighbours", names, neighbours_key_, [&](size_t block) {
         const NeighbourTable table =
             found_.vectors->search(index, corpus_.first_row(block), corpus_.first_row(block + 1),
                                    options_.num_neighbours, crew_.num_threads);
-        folder_.write(names[block], neighbours_key(), {bytes_of(table.entries)});
+        folder_.write(names[block], neighbours_key_, {bytes_of(table.entries)});
       });
     }
   }
@@ -95,7 +93,7 @@ class Stages {
     for (size_t index = 0; index < found_.vectors->num_indices(); ++index) {
       const std::vector<std::string> names = neighbour_files(index);
       for (size_t block = 0; block < names.size(); ++block) {
-        const StageFile file = folder_.open(names[block], neighbours_key());
+        const StageFile file = folder_.open(names[block], neighbours_key_);
         const auto entries = file.section<Neighbour>(0);
         for (size_t i = 0; i < entries.size() / k; ++i) {
           Neighbour* row = found_.neighbours.entries.data() + (corpus_.first_row(block) + i) * k;
@@ -203,6 +201,7 @@ class Stages {
   const Crew& crew_;
   const SimilarityOrderOptions& options_;
   SimilarityOrder found_;
+  std::string neighbours_key_;
 };
 
 }  // namespace

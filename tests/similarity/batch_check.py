@@ -125,11 +125,12 @@ def check_another_corpus(program, shards, folder, options):
     assert batch(program, here / "shards", *options).returncode == 0
     before = (here / "shards/similarity.order").read_bytes()
     (here / "shards/similarity/path.stage").unlink()
-    tokenize([" ", ".", "\u0001"] + ["one and the same"] * 20, "--force")
+    tokenize([" ", ".", "\u0001", "spam " * 60] + ["one and the same"] * 20, "--force")
     expect_error(3, "was made for data with fingerprint", batch(program, here / "shards", *options))
     assert (here / "shards/similarity.order").read_bytes() == before, "an order was lost"
-    result = batch(program, here / "shards", *options, "--duplicates", "mark", "--force", "--report")
+    result = batch(program, here / "shards", *options, "--duplicates", "mark", "--filters", "drop", "--force", "--report")
     assert result.returncode == 0 and ": 23 documents" in result.stdout, result
+    assert "repeat an earlier one; they are kept" in result.stdout, "marked duplicates were kept, filtered documents went"
 
 
 def main(program, source):

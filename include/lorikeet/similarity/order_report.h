@@ -85,7 +85,8 @@ struct OrderReport {
   std::vector<std::pair<size_t, double>> sharded_weights;  ///< parts, path weight
   OptimumCheck optimum;
   int64_t recall_rows = 0;  ///< sampled
-  double recall_at_10 = 0;  ///< of the neighbour lists against brute force
+  size_t recall_at = 0;     ///< how many nearest documents are compared: 10, or all that are kept
+  double recall = 0;        ///< of the neighbour lists against brute force
   int64_t num_edges = 0;
   std::vector<int64_t> degrees;  ///< least, 10%, median, 90%, most
   Histogram degree_histogram{0, 1, 40};

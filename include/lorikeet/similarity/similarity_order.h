@@ -37,9 +37,11 @@ struct SimilarityOrderOptions {
 
 /// What the stages found, as far as they were run.
 struct SimilarityOrder {
-  explicit SimilarityOrder(const Corpus& corpus) : corpus(&corpus) {}
+  SimilarityOrder(const Corpus& corpus, const SimilarityOrderOptions& options)
+      : corpus(&corpus), options(options) {}
 
   const Corpus* corpus;
+  SimilarityOrderOptions options;  ///< it was made with
   std::unique_ptr<DocumentVectors> vectors;
   NeighbourTable neighbours;
   std::vector<Filter> filters;  ///< per row what is against it; empty: not looked for
