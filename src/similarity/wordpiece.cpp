@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/json_problem.h"
 
 namespace lorikeet {
 
@@ -19,17 +21,36 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr size_t kLongestWord = 100;  // characters; a longer word is [UNK]
+constexpr uint64_t kLargestId = std::numeric_limits<int32_t>::max() - 1;
+
+[[noreturn]] void refuse(const std::string& path, const std::string& what) {
+  throw Error(ExitCode::kCheckpoint, fmt::format("{}: {}", path, what),
+              "fetch the model directory again; it must be of BERT's family");
+}
 
 std::optional<Json> read_json(const std::string& path) {
   if (!fs::exists(path)) {
     return std::nullopt;
   }
-  Json json = Json::parse(read_text_file(path, ExitCode::kCheckpoint), nullptr, false);
-  if (!json.is_object()) {
-    throw Error(ExitCode::kCheckpoint, fmt::format("{}: is not a JSON object", path),
-                "fetch the model directory again");
+  try {
+    Json json = Json::parse(read_text_file(path, ExitCode::kCheckpoint));
+    if (json.is_object()) return json;
+  } catch (const Json::exception& error) {
+    refuse(path, json_problem(error));
   }
-  return json;
+  refuse(path, "is not a JSON object");
+}
+
+// None where it is absent or null, as Hugging Face writes what is left to the default.
+std::optional<bool> flag(const Json& json, const char* key, const std::string& path) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) {
+    return std::nullopt;
+  }
+  if (!found->is_boolean()) {
+    refuse(path, fmt::format("{}: is neither true nor false", key));
+  }
+  return found->get<bool>();
 }
 
 bool is_space(utf8proc_int32_t c) {
@@ -167,27 +188,41 @@ void WordPiece::read_vocabulary(const std::string& directory) {
                             directory),
                 "an encoder is a directory with config.json, model.safetensors and vocab.txt");
   }
+  const Json& model = (*json)["model"];
+  // Old files have no type.
+  const Json type = model.value("type", Json(model.contains("merges") ? "BPE" : "WordPiece"));
+  if (type != "WordPiece") {
+    refuse(path, fmt::format("model.type: {} is not WordPiece", type.dump()));
+  }
   for (const auto& [piece, id] : (*json)[place].items()) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > kLargestId) {
+      refuse(path, fmt::format("model.vocab: the piece '{}' has the number {}", piece, id.dump()));
+    }
     pieces_.emplace(piece, id.get<int32_t>());
   }
-}
-
-void WordPiece::read_settings(const std::string& directory) {
-  const auto json = read_json((fs::path(directory) / "tokenizer_config.json").string());
-  if (!json) {
+  const auto normaliser = json->find("normalizer");
+  if (normaliser == json->end() || normaliser->is_null()) {
     return;
   }
-  const auto flag = [&](const char* key, bool otherwise) {
-    const auto found = json->find(key);
-    return found != json->end() && found->is_boolean() ? found->get<bool>() : otherwise;
-  };
-  lowercases_ = flag("do_lower_case", true);
-  strips_accents_ = flag("strip_accents", lowercases_);
+  if (!normaliser->is_object() || normaliser->value("type", Json()) != "BertNormalizer") {
+    refuse(path, "normalizer.type: is not BertNormalizer");
+  }
+  lowercases_ = flag(*normaliser, "lowercase", path).value_or(lowercases_);
+  strips_accents_ = flag(*normaliser, "strip_accents", path);
+}
+
+// What it says counts, whatever tokenizer.json says.
+void WordPiece::read_settings(const std::string& directory) {
+  const std::string path = (fs::path(directory) / "tokenizer_config.json").string();
+  if (const auto json = read_json(path)) {
+    lowercases_ = flag(*json, "do_lower_case", path).value_or(lowercases_);
+    if (const auto strips = flag(*json, "strip_accents", path)) strips_accents_ = strips;
+  }
 }
 
 std::string WordPiece::normalise(std::string_view text) const {
   std::string clean = cleaned(text);
-  if (strips_accents_ && std::any_of(clean.begin(), clean.end(), [](char c) {
+  if (strips_accents_.value_or(lowercases_) && std::any_of(clean.begin(), clean.end(), [](char c) {
         return static_cast<unsigned char>(c) >= 0x80;
       })) {
     clean = without_accents(clean);

@@ -100,6 +100,44 @@ TEST_F(Dense, WordPieceReadsTokenizerJsonToo) {
   EXPECT_THAT(WordPiece(model_).encode("The", 9), ElementsAre(3));
 }
 
+TEST_F(Dense, WordPieceFollowsTokenizerJsonWhereNothingElseSpeaks) {
+  std::filesystem::remove(model_ + "/vocab.txt");
+  const auto write = [&](const std::string& normaliser) {
+    write_text(model_ + "/tokenizer.json",
+               R"({"normalizer": )" + normaliser +
+                   R"(, "model": {"type": "WordPiece", "vocab": {"[CLS]": 0, "[SEP]": 1,
+                      "[UNK]": 2, "The": 3, "the": 4, "caf\u00e9": 5, "cafe": 6}}})");
+  };
+  const auto ids = [&] { return WordPiece(model_).encode("The caf\u00e9", 9); };
+  write("null");
+  EXPECT_THAT(ids(), ElementsAre(4, 6));
+  write(R"({"type": "BertNormalizer", "lowercase": false, "strip_accents": null})");
+  EXPECT_THAT(ids(), ElementsAre(3, 5));
+  write(R"({"type": "BertNormalizer", "lowercase": true, "strip_accents": false})");
+  EXPECT_THAT(ids(), ElementsAre(4, 5));
+  write_text(model_ + "/tokenizer_config.json", R"({"strip_accents": true})");
+  EXPECT_THAT(ids(), ElementsAre(4, 6));
+}
+
+TEST_F(Dense, WordPieceRefusesOtherTokenizersAndBrokenOnes) {
+  std::filesystem::remove(model_ + "/vocab.txt");
+  const auto message = [&](const std::string& json) {
+    write_text(model_ + "/tokenizer.json", json);
+    return error_of([&] { WordPiece pieces(model_); }, ExitCode::kCheckpoint);
+  };
+  EXPECT_THAT(message(R"({"model": {"type": "BPE", "vocab": {"a": 0}}})"),
+              HasSubstr("tokenizer.json: model.type: \"BPE\" is not WordPiece"));
+  EXPECT_THAT(message(R"({"model": {"merges": [], "vocab": {"a": 0}}})"), HasSubstr("BPE"));
+  EXPECT_THAT(message(R"({"model": {"vocab": {"a": "0"}}})"),
+              HasSubstr("tokenizer.json: model.vocab: the piece 'a' has the number \"0\""));
+  EXPECT_THAT(message(R"({"model": )"), HasSubstr("tokenizer.json: is not JSON: broken at byte"));
+  EXPECT_THAT(message(R"({"normalizer": {"type": "NFC"}, "model": {"vocab": {"a": 0}}})"),
+              HasSubstr("normalizer.type"));
+  EXPECT_THAT(message(R"({"normalizer": {"type": "BertNormalizer", "lowercase": 1},
+                          "model": {"vocab": {"a": 0}}})"),
+              HasSubstr("tokenizer.json: lowercase: is neither true nor false"));
+}
+
 at::Tensor embed(const Bert& bert, const std::vector<int64_t>& ids) {
   return bert.embed(at::tensor(ids), {0, static_cast<int64_t>(ids.size())})[0];
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,9 +13,10 @@ namespace lorikeet {
 /// equal those of Hugging Face's BertTokenizer. Safe to use from several threads.
 class WordPiece {
  public:
-  /// Reads vocab.txt, or tokenizer.json where there is none, and from tokenizer_config.json whether
-  /// case and accents are kept.
-  /// @throws Error(kCheckpoint) where neither is there, or [CLS], [SEP] or [UNK] is missing
+  /// Reads vocab.txt, or tokenizer.json where there is none, and from tokenizer_config.json, else
+  /// from that tokenizer.json, whether case and accents are kept.
+  /// @throws Error(kCheckpoint) where neither is there, one of them is broken or of another kind of
+  /// tokenizer, or [CLS], [SEP] or [UNK] is missing
   explicit WordPiece(const std::string& model_directory);
 
   /// Without [CLS] and [SEP]; stops at `max_tokens`.
@@ -38,7 +40,7 @@ class WordPiece {
   size_t longest_piece_ = 0;  ///< bytes
   int64_t vocab_size_ = 0;
   bool lowercases_ = true;
-  bool strips_accents_ = true;
+  std::optional<bool> strips_accents_;  ///< none: with the case
   int32_t cls_ = -1;
   int32_t sep_ = -1;
   int32_t unknown_ = -1;
