@@ -76,6 +76,11 @@ BertConfig read_bert_config(const std::string& directory) {
   if (const std::string kind = text("position_embedding_type", "absolute"); kind != "absolute") {
     refuse(path, fmt::format("position_embedding_type: '{}' is not absolute", kind));
   }
+  double norm_eps = 1e-12;
+  if (const auto found = json.find("layer_norm_eps"); found != json.end()) {
+    if (!found->is_number()) refuse(path, "layer_norm_eps: is not a number");
+    norm_eps = found->get<double>();
+  }
   const BertConfig config{.vocab_size = count("vocab_size"),
                           .hidden_size = count("hidden_size"),
                           .num_layers = count("num_hidden_layers"),
@@ -83,7 +88,12 @@ BertConfig read_bert_config(const std::string& directory) {
                           .intermediate_size = count("intermediate_size"),
                           .max_positions = count("max_position_embeddings"),
                           .num_token_types = count("type_vocab_size"),
-                          .norm_eps = json.value("layer_norm_eps", 1e-12)};
+                          .norm_eps = norm_eps};
+  if (config.max_positions < 3) {
+    refuse(path, fmt::format("max_position_embeddings: {} leaves no room for a token between [CLS] "
+                             "and [SEP]; at least 3",
+                             config.max_positions));
+  }
   if (config.hidden_size % config.num_heads != 0) {
     refuse(path, fmt::format("hidden_size: {} is not a multiple of num_attention_heads {}",
                              config.hidden_size, config.num_heads));

@@ -1,11 +1,10 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
 #include <optional>
 
+#include "aten_threads.h"
 #include "lorikeet/core/hash.h"
 #include "lorikeet/data/tokenizer.h"
 #include "lorikeet/similarity/bert.h"
@@ -18,7 +17,12 @@ namespace lorikeet {
 namespace {
 
 constexpr size_t kBlockRows = 1024;
-constexpr int64_t kSpecialTokens = 2;  // [CLS] and [SEP] around every chunk
+constexpr int64_t kChunkTokens = 512;  // at most, [CLS] and [SEP] around it included
+constexpr int64_t kSpecialTokens = 2;
+constexpr size_t kSmallestIndex = 1000;  // rows, whatever memory allows
+// Searched for beyond those that are wanted. FAISS's scores come from matrix products whose last
+// bits may depend on the number of threads; ours don't, so who is at the edge is ours to say.
+constexpr int64_t kSpareCandidates = 16;
 
 std::string vector_file(size_t block) { return fmt::format("embeddings_{:06}.stage", block); }
 
@@ -50,8 +54,13 @@ class DenseVectors : public DocumentVectors {
     for (size_t block = 0; block < corpus.num_blocks(); ++block) {
       files_.push_back(folder.open(vector_file(block), key));
     }
-    rows_an_index_ = static_cast<size_t>(
-        std::max<int64_t>(1000, options.memory_bytes / (dimension * int64_t{sizeof(float)})));
+    const auto fits = [&] {
+      const size_t rows = (corpus.num_rows() + num_indices_ - 1) / num_indices_;
+      return rows <= kSmallestIndex ||
+             VectorSearch::memory_bytes(dimension, static_cast<int64_t>(rows), options.search) <=
+                 options.memory_bytes;
+    };
+    while (!fits()) ++num_indices_;
   }
 
   float similarity(size_t a, size_t b) const override { return dot(of(a), of(b)); }
@@ -67,26 +76,25 @@ class DenseVectors : public DocumentVectors {
 
   std::string search_key() const override {
     return fmt::format(
-        "{} {} probes, {} indices",
+        "search 2, {} {} probes, {} indices",
         VectorSearch(static_cast<int64_t>(dimension_), rows_in(0), options_.search).description(),
-        options_.search.num_probes, num_indices());
+        options_.search.num_probes, num_indices_);
   }
-  size_t num_indices() const override {
-    return (corpus_.num_rows() + rows_an_index_ - 1) / rows_an_index_;
-  }
+  size_t num_indices() const override { return num_indices_; }
 
   NeighbourTable search(size_t index, size_t first, size_t last, size_t k,
                         int64_t num_threads) override {
+    const AtenThreads of_faiss(static_cast<int64_t>(thread_count(num_threads)));
     open_index(index);
     // One more, since a row finds itself.
-    const int64_t wanted = search_->num_candidates(static_cast<int64_t>(k + 1));
+    const int64_t wanted = search_->num_candidates(static_cast<int64_t>(k + 1)) + kSpareCandidates;
     const std::vector<int64_t> numbers = search_->search(rows(first, last), wanted);
     NeighbourTable table(last - first, k);
     parallel_for_each(last - first, num_threads, [&](size_t i, size_t) {
       std::vector<Neighbour> found;
       for (int64_t j = 0; j < wanted; ++j) {
         const int64_t number = numbers[i * static_cast<size_t>(wanted) + static_cast<size_t>(j)];
-        const size_t row = index * rows_an_index_ + static_cast<size_t>(number);
+        const size_t row = first_row(index) + static_cast<size_t>(number);
         if (number >= 0 && row != first + i) add(first + i, row, found);
       }
       keep_best(found, k);
@@ -114,9 +122,10 @@ class DenseVectors : public DocumentVectors {
     }
     return copied;
   }
+  // All of nearly one size: a short last one could be too small for the others' kind.
+  size_t first_row(size_t index) const { return corpus_.num_rows() * index / num_indices_; }
   int64_t rows_in(size_t index) const {
-    return static_cast<int64_t>(
-        std::min(corpus_.num_rows() - index * rows_an_index_, rows_an_index_));
+    return static_cast<int64_t>(first_row(index + 1) - first_row(index));
   }
 
   void open_index(size_t index) {
@@ -125,8 +134,8 @@ class DenseVectors : public DocumentVectors {
     }
     search_.reset();
     search_.emplace(static_cast<int64_t>(dimension_), rows_in(index), options_.search);
-    const size_t begin = index * rows_an_index_;
-    const size_t end = begin + static_cast<size_t>(rows_in(index));
+    const size_t begin = first_row(index);
+    const size_t end = first_row(index + 1);
     if (search_->needs_training()) {
       const auto count = std::min(end - begin, static_cast<size_t>(search_->sample_size()));
       std::vector<float> sample;
@@ -145,7 +154,7 @@ class DenseVectors : public DocumentVectors {
   const Corpus& corpus_;
   size_t dimension_;
   DenseOptions options_;
-  size_t rows_an_index_ = 0;
+  size_t num_indices_ = 1;
   std::vector<StageFile> files_;
   std::optional<VectorSearch> search_;
   size_t open_index_ = 0;
@@ -176,14 +185,25 @@ class DenseEncoder : public Encoder {
       : options_(options),
         config_(read_bert_config(options.model)),
         wordpiece_(options.model),
-        key_(fmt::format("dense 2, model {}, {}, {} chunks{}", to_hex(model_hash(options.model)),
+        chunk_tokens_(std::min(config_.max_positions, kChunkTokens)),
+        key_(fmt::format("dense 2, model {}, {}, {} chunks{}{}", to_hex(model_hash(options.model)),
                          options.uses_bf16 ? "bf16" : "fp32", options.max_chunks,
+                         chunk_tokens_ < config_.max_positions ? " cut short" : "",
                          uses_cuda(options) ? ", cuda" : "")) {
     if (wordpiece_.vocab_size() > config_.vocab_size) {
       throw Error(ExitCode::kCheckpoint,
                   fmt::format("{}: the vocabulary has {} pieces, config.json says {}",
                               options.model, wordpiece_.vocab_size(), config_.vocab_size),
                   "vocabulary and weights must be of one model");
+    }
+    // Here and not in hours, when the vectors are searched.
+    if (options.search.kind == SearchKind::kIvfPq &&
+        config_.hidden_size % VectorSearch::kComponentsACode != 0) {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("--search: ivf-pq needs vectors of a multiple of {} components, {} "
+                              "makes them of {}",
+                              VectorSearch::kComponentsACode, options.model, config_.hidden_size),
+                  "use ivf, or ivf-sq for the memory");
     }
   }
 
@@ -217,7 +237,7 @@ class DenseEncoder : public Encoder {
  private:
   std::vector<Chunk> chunks_of(const Corpus& corpus, const Tokenizer& tokenizer, size_t first,
                                size_t last, const Crew& crew) const {
-    const auto room = static_cast<size_t>(config_.max_positions - kSpecialTokens);
+    const auto room = static_cast<size_t>(chunk_tokens_ - kSpecialTokens);
     const size_t most = options_.max_chunks == 0 ? std::numeric_limits<size_t>::max()
                                                  : room * static_cast<size_t>(options_.max_chunks);
     std::vector<std::vector<int32_t>> ids(last - first);
@@ -252,8 +272,9 @@ class DenseEncoder : public Encoder {
     const auto width = static_cast<size_t>(config_.hidden_size);
     std::vector<float> of_chunks(chunks.size() * width);
     const int64_t num_threads = uses_cuda(options_) ? 1 : crew.num_threads;
+    const AtenThreads of_caller(1);  // it is one of the workers
     parallel_for_each(ends.size(), num_threads, [&](size_t batch, size_t) {
-      at::set_num_threads(1);  // of this thread
+      at::set_num_threads(1);  // of this thread, which may be new
       const size_t begin = batch == 0 ? 0 : ends[batch - 1];
       const at::Tensor embedded = embed_batch(bert, {&chunks[begin], ends[batch] - begin});
       const float* values = embedded.const_data_ptr<float>();
@@ -310,6 +331,7 @@ class DenseEncoder : public Encoder {
   DenseOptions options_;
   BertConfig config_;
   WordPiece wordpiece_;
+  int64_t chunk_tokens_;
   std::string key_;
 };
 

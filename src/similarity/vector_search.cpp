@@ -15,16 +15,29 @@ namespace {
 constexpr int64_t kMostExact = 200'000;
 constexpr int64_t kSampleAList = 64;  // FAISS warns below 39
 // FAISS learns product codes from up to 256 vectors a centroid in 25 rounds, minutes of one core;
-// what is found is scored again, so rougher codes do.
+// what is found is scored again, so rougher codes do. From fewer vectors than centroids it learns
+// none.
 constexpr int64_t kCodeCentroids = 256;
 constexpr int kCodeRounds = 8;
 constexpr int64_t kCandidatesOfCodes = 8;
 
 SearchKind resolved(SearchKind kind, int64_t num_vectors) {
+  if (kind == SearchKind::kIvfPq && num_vectors < kCodeCentroids) {
+    return SearchKind::kExact;
+  }
   if (kind != SearchKind::kAuto) {
     return kind;
   }
   return num_vectors <= kMostExact ? SearchKind::kExact : SearchKind::kIvf;
+}
+
+int64_t lists_for(int64_t num_vectors) {
+  return std::clamp<int64_t>(std::llround(4 * std::sqrt(static_cast<double>(num_vectors))), 1,
+                             std::max<int64_t>(1, num_vectors / kSampleAList));
+}
+
+int64_t sample_for(int64_t num_lists) {
+  return std::max<int64_t>(num_lists, kCodeCentroids) * kSampleAList;
 }
 
 }  // namespace
@@ -40,11 +53,11 @@ VectorSearch::VectorSearch(int64_t dimension, int64_t num_vectors, const SearchO
   if (kind_ == SearchKind::kExact) {
     description_ = "Flat";
   } else {
-    num_lists_ = std::clamp<int64_t>(std::llround(4 * std::sqrt(static_cast<double>(num_vectors))),
-                                     1, std::max<int64_t>(1, num_vectors / kSampleAList));
-    const std::string codes = kind_ == SearchKind::kIvf     ? "Flat"
-                              : kind_ == SearchKind::kIvfSq ? "SQ8"
-                                                            : fmt::format("PQ{}", dimension / 8);
+    num_lists_ = lists_for(num_vectors);
+    const std::string codes = kind_ == SearchKind::kIvf ? "Flat"
+                              : kind_ == SearchKind::kIvfSq
+                                  ? "SQ8"
+                                  : fmt::format("PQ{}", dimension / kComponentsACode);
     description_ = fmt::format("IVF{},{}", num_lists_, codes);
   }
   index_->faiss.reset(faiss::index_factory(static_cast<int>(dimension), description_.c_str(),
@@ -62,9 +75,23 @@ VectorSearch::~VectorSearch() = default;
 
 bool VectorSearch::needs_training() const { return !index_->faiss->is_trained; }
 
-int64_t VectorSearch::sample_size() const {
-  return std::max<int64_t>(num_lists_, kCodeCentroids) * kSampleAList;
+int64_t VectorSearch::memory_bytes(int64_t dimension, int64_t num_vectors,
+                                   const SearchOptions& options) {
+  constexpr int64_t kNumber = 8;  // of a vector, beside it in its list
+  const int64_t whole = dimension * int64_t{sizeof(float)};
+  const SearchKind kind = resolved(options.kind, num_vectors);
+  if (kind == SearchKind::kExact) {
+    return num_vectors * whole;
+  }
+  const int64_t code = kind == SearchKind::kIvf     ? whole
+                       : kind == SearchKind::kIvfSq ? dimension
+                                                    : dimension / kComponentsACode;
+  const int64_t num_lists = lists_for(num_vectors);
+  const int64_t sample = std::min(num_vectors, sample_for(num_lists));
+  return num_vectors * (code + kNumber) + (sample + num_lists) * whole;
 }
+
+int64_t VectorSearch::sample_size() const { return sample_for(num_lists_); }
 
 int64_t VectorSearch::num_candidates(int64_t k) const {
   return kind_ == SearchKind::kIvfPq ? kCandidatesOfCodes * k : k;

@@ -1,7 +1,6 @@
 // WordPiece, the BERT encoder on small random weights, FAISS, and orders made with them. That real
 // weights give what `transformers` gives is encoder_check.py's.
 #include <ATen/ATen.h>
-#include <dlfcn.h>
 
 #include <filesystem>
 #include <random>
@@ -10,7 +9,6 @@
 #include "lorikeet/data/tokenizer.h"
 #include "lorikeet/similarity/bert.h"
 #include "lorikeet/similarity/similarity_order.h"
-#include "lorikeet/similarity/vector_search.h"
 #include "lorikeet/similarity/wordpiece.h"
 #include "lorikeet/storage/safetensors.h"
 #include "tests/data/data_testing.h"
@@ -179,6 +177,23 @@ TEST_F(Dense, BertRefusesWhatIsNoEncoder) {
   EXPECT_THAT(message(), HasSubstr("model_type: 'llama' is not bert"));
   write_text(model_ + "/config.json", R"({"vocab_size": 3})");
   EXPECT_THAT(message(), HasSubstr("hidden_size: is missing"));
+  std::string config = kConfig;
+  config.replace(config.find("12,"), 2, "2");
+  write_text(model_ + "/config.json", config);
+  EXPECT_THAT(message(), HasSubstr("max_position_embeddings: 2 leaves no room"));
+  config.insert(config.size() - 1, R"(, "layer_norm_eps": "small")");
+  write_text(model_ + "/config.json", config);
+  EXPECT_THAT(message(), HasSubstr("layer_norm_eps: is not a number"));
+  write_text(model_ + "/config.json", kConfig);
+  EXPECT_THAT(error_of(
+                  [&] {
+                    config = kConfig;
+                    config.replace(config.find("16,"), 2, "20");
+                    write_text(model_ + "/config.json", config);
+                    make_dense_encoder({.model = model_, .search = {.kind = SearchKind::kIvfPq}});
+                  },
+                  ExitCode::kUsage),
+              HasSubstr("ivf-pq needs vectors of a multiple of 8 components"));
   write_text(model_ + "/config.json", kConfig);
   std::filesystem::remove(model_ + "/vocab.txt");
   EXPECT_THAT(message(), HasSubstr("has neither vocab.txt nor"));
@@ -284,6 +299,79 @@ TEST_F(DenseOrders, ComeOutOfOneDocumentOfCopiesAndOfDocumentsWithoutPieces) {
   }
 }
 
+// One of 2,048 positions gives a long document the vector that one of its first 512 gives.
+TEST_F(DenseOrders, ComeFromChunksOf512TokensWhateverTheModelAllows) {
+  const auto write_model = [&](int64_t positions) {
+    std::string config = kConfig;
+    config.replace(config.find("12,"), 2, std::to_string(positions));
+    write_text(model_ + "/config.json", config);
+    NamedTensors weights = random_weights();
+    at::manual_seed(3);
+    weights[1].second = at::randn({2048, 16}).slice(0, 0, positions).clone();
+    save_safetensors(model_ + "/model.safetensors", weights);
+  };
+  std::string text = "a";
+  for (int i = 0; i < 700; ++i) text += i % 3 == 0 ? " b" : " c";
+  TemporaryFolder here;
+  const Dataset data(data_testing::make_dataset(here, line(text) + line("the fast run")));
+  const Corpus corpus(data, 8);
+  std::vector<float> cosines;
+  for (const int64_t positions : {512, 2048}) {
+    write_model(positions);
+    const StageFolder folder(here / std::to_string(positions), data.fingerprint(), false);
+    const auto made = make_similarity_order(corpus, *make_dense_encoder({.model = model_}), folder,
+                                            {}, {.num_neighbours = 8}, here / "my.order");
+    cosines.push_back(made->vectors->similarity(0, 1));
+  }
+  EXPECT_EQ(cosines[0], cosines[1]);
+}
+
+TEST_F(DenseOrders, LeaveLibTorchItsThreads) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(3);
+  make({.model = model_}, "work", 2);
+  EXPECT_EQ(at::get_num_threads(), 3);
+  at::set_num_threads(before);
+}
+
+// Cut at what memory holds the last index would have 100 rows, too few for product codes.
+TEST_F(DenseOrders, AreTheSameForOneIndexAndForSeveralOfOneSize) {
+  std::mt19937 random(2);
+  std::string lines;
+  for (int i = 0; i < 2100; ++i) {
+    std::string text = "a";
+    for (int word = 0; word < 8; ++word)
+      text += std::string(" ") + static_cast<char>('a' + random() % 6);
+    lines += line(text);
+  }
+  TemporaryFolder here;
+  const Dataset data(data_testing::make_dataset(here, lines));
+  const Corpus corpus(data, 1024);
+  const auto make_here = [&](int64_t memory_bytes, SearchKind kind, const std::string& work) {
+    const StageFolder folder(here / work, data.fingerprint(), false);
+    const auto made = make_similarity_order(
+        corpus,
+        *make_dense_encoder(
+            {.model = model_, .search = {.kind = kind}, .memory_bytes = memory_bytes}),
+        folder, {}, {.num_neighbours = 8}, here / "my.order");
+    EXPECT_EQ(made->vectors->num_indices(), memory_bytes == 1 ? 3u : 1u);
+    return data_testing::read_text(here / "my.order");
+  };
+  const int64_t enough = DenseOptions().memory_bytes;
+  EXPECT_EQ(make_here(1, SearchKind::kExact, "several"),
+            make_here(enough, SearchKind::kExact, "one"));
+  EXPECT_FALSE(make_here(1, SearchKind::kIvfPq, "several").empty());
+}
+
+TEST_F(DenseOrders, HaveExactNeighboursWhereProductCodesCannotBeLearnt) {
+  const auto made = make({.model = model_, .search = {.kind = SearchKind::kIvfPq}}, "work");
+  for (size_t row = 0; row < corpus_->num_rows(); ++row) {
+    const auto found = made->neighbours.of(row);
+    EXPECT_EQ(std::vector<Neighbour>(found.begin(), found.end()),
+              made->vectors->exact_neighbours(row, 8));
+  }
+}
+
 TEST_F(DenseOrders, RefuseVectorsThatAreNotFinite) {
   NamedTensors weights = random_weights();
   weights[0].second[5] = std::nan("");  // of the piece "run"
@@ -301,49 +389,6 @@ TEST_F(DenseOrders, AreMadeAnewForOtherWeights) {
   save_safetensors(model_ + "/model.safetensors", weights);
   const auto second = make({.model = model_}, "work");
   EXPECT_NE(first->vectors->similarity(0, 1), second->vectors->similarity(0, 1));
-}
-
-double recall(const SearchOptions& options) {
-  // Clusters, as documents form them.
-  constexpr int64_t kRows = 6000;
-  constexpr int64_t kWidth = 32;
-  at::manual_seed(2);
-  const at::Tensor centres = at::randn({150, kWidth});
-  at::Tensor rows = centres.repeat({kRows / 150, 1}) + at::randn({kRows, kWidth});
-  rows = rows / rows.norm(2, 1, true);
-  const std::span<const float> vectors(rows.const_data_ptr<float>(),
-                                       static_cast<size_t>(rows.numel()));
-  VectorSearch search(kWidth, kRows, options);
-  if (search.needs_training()) search.train(vectors);
-  search.add(vectors);
-  // Whoever finds them among the candidates finds them: candidates are scored again.
-  const int64_t candidates = search.num_candidates(10);
-  const std::vector<int64_t> found = search.search(vectors.first(200 * kWidth), candidates);
-  const at::Tensor exact = std::get<1>(rows.slice(0, 0, 200).matmul(rows.t()).topk(10));
-  int64_t hits = 0;
-  for (int64_t query = 0; query < 200; ++query) {
-    for (int64_t i = 0; i < 10; ++i) {
-      const int64_t wanted = exact[query][i].item<int64_t>();
-      const auto begin = found.begin() + query * candidates;
-      hits += std::count(begin, begin + candidates, wanted);
-    }
-  }
-  return static_cast<double>(hits) / 2000;
-}
-
-TEST(VectorSearch, FindsAllWhenExactAndMostWhenNot) {
-  EXPECT_GE(recall({.kind = SearchKind::kExact}), 0.999);  // ties within rounding
-  EXPECT_GE(recall({.kind = SearchKind::kIvf}), 0.95);
-  EXPECT_GE(recall({.kind = SearchKind::kIvfSq}), 0.9);
-  EXPECT_GE(recall({.kind = SearchKind::kIvfPq}), 0.9);
-  EXPECT_LT(recall({.kind = SearchKind::kIvf, .num_probes = 1}), 0.95);
-}
-
-// FAISS brings OpenBLAS with it, which must not take the place of LibTorch's own matrix products.
-TEST(VectorSearch, LeavesLibTorchItsBlas) {
-  Dl_info library{};
-  ASSERT_NE(dladdr(dlsym(RTLD_DEFAULT, "sgemm_"), &library), 0);
-  EXPECT_THAT(library.dli_fname, HasSubstr("libtorch_cpu"));
 }
 
 }  // namespace

@@ -24,9 +24,17 @@ struct SearchOptions {
 /// machines; the caller scores them.
 class VectorSearch {
  public:
+  static constexpr int64_t kComponentsACode = 8;  ///< of kIvfPq
+
+  /// Product codes of fewer than 256 vectors cannot be learnt: these are searched exactly.
+  /// @param dimension  for kIvfPq a multiple of kComponentsACode
   /// @param num_vectors  that will be added: decides what kAuto is and how many lists there are
   VectorSearch(int64_t dimension, int64_t num_vectors, const SearchOptions& options);
   ~VectorSearch();
+
+  /// Of an index of so many vectors with the sample that it learns from, without what lists that
+  /// grow have in reserve.
+  static int64_t memory_bytes(int64_t dimension, int64_t num_vectors, const SearchOptions& options);
 
   /// Learns the lists of an IVF index from a sample. Nothing for an exact one.
   void train(std::span<const float> sample);
