@@ -10,10 +10,13 @@
 #include <vector>
 
 #include "lorikeet/analysis/comparison.h"
+#include "lorikeet/checkpoint/checkpoint.h"
 #include "lorikeet/config/load.h"
 #include "lorikeet/core/error.h"
 #include "lorikeet/core/file.h"
+#include "lorikeet/core/hash.h"
 #include "lorikeet/core/log.h"
+#include "lorikeet/data/batch_loader.h"
 #include "lorikeet/parallel/launch.h"
 #include "lorikeet/train/run_folder.h"
 #include "tools/child_run.h"
@@ -98,6 +101,40 @@ void require_same_settings(const PlannedRun& run) {
   throw Error(ExitCode::kUsage,
               fmt::format("{}: was trained with other settings{}", run.folder(), changes),
               "set them back, give the configuration another `name`, or remove the folder");
+}
+
+/// Of the data that a run of this configuration would read now; empty, with a warning, where it
+/// cannot be read: what has been trained can be compared without.
+std::string fingerprint_of_data(const RunConfig& config) {
+  try {
+    const Dataset dataset(config.data.shards, Dataset::Verify::kTables);
+    const BatchLoader loader(dataset, {.context_length = config.model.context_length,
+                                       .seed = config.seed,
+                                       .order = config.data.order,
+                                       .mixture = config.data.mixture});
+    return to_hex(loader.fingerprint());
+  } catch (const Error& error) {
+    log_warning("{}: whether it was trained on these data cannot be told: {}", config.name,
+                error.what());
+    return "";
+  }
+}
+
+/// Refuses a run that read other data under the same names: an order file made anew, say.
+void require_same_data(const PlannedRun& run) {
+  if (!std::filesystem::exists(run.folder() + "/checkpoints")) return;
+  const auto no_tensors = [](const auto&...) { return false; };
+  const auto checkpoint = CheckpointStore(run.folder(), {}).load_newest(no_tensors);
+  if (!checkpoint) return;
+  const std::string there = checkpoint->data_fingerprint;
+  const std::string now = fingerprint_of_data(run.config);
+  if (now.empty() || now == there) return;
+  throw Error(ExitCode::kData,
+              fmt::format("{}: was trained on other data: fingerprint {} there, {} now",
+                          run.folder(), there, now),
+              fmt::format("bring {} in the order '{}' back, give the configuration another `name`, "
+                          "or remove the folder",
+                          run.config.data.shards, run.config.data.order));
 }
 
 RunStatus status_of(const PlannedRun& run) {
@@ -197,7 +234,10 @@ void compare(const CompareOptions& options) {
   // What can be refused is refused before hours of training.
   find_reference(settings, options.against);
   for (const auto& setting : runs) {
-    for (const auto& run : setting) require_same_settings(run);
+    for (const auto& run : setting) {
+      require_same_settings(run);
+      require_same_data(run);
+    }
   }
   const std::string folder =
       options.output.empty() ? runs[0][0].config.output + "/compare" : options.output;

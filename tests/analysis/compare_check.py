@@ -1,5 +1,5 @@
 """`lorikeet compare` from outside: trains what is missing, is killed and goes on, trains nothing twice, refuses what cannot
-be compared, and draws a page.
+be compared, and draws a page. Exits 77 where that page cannot be drawn, after all the rest.
 
 usage: compare_check.py PROGRAM SOURCE [KEEP_PICTURE]
 """
@@ -137,10 +137,25 @@ class Checks:
             os.environ, RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="1"))
         assert ranks.returncode == 2 and "one process" in ranks.stderr, ranks.stderr
 
+    def refuses_runs_of_another_order(self, shards):
+        def make_order(*options):
+            subprocess.run([self.program, "data", "batch", shards, *options], check=True, capture_output=True)
+
+        one = [self.program, "compare", self.configs[1], "--set", f"output={self.folder}/ordered", "--set", "data.order=similarity"]
+        make_order()
+        assert subprocess.run(one, capture_output=True).returncode == 0
+        make_order("--path-shards", "3")
+        for more in ([], ["--no-run"]):
+            done = subprocess.run([*one, *more], capture_output=True, text=True)
+            assert done.returncode == 3 and "dense: was trained on other data: fingerprint" in done.stderr, done.stderr
+        order = shards / "similarity.order"
+        order.rename(shards / "elsewhere")
+        done = subprocess.run([*one, "--no-run"], capture_output=True, text=True)
+        assert done.returncode == 0 and "cannot be told" in done.stderr, done.stderr
+        make_order()
+        assert subprocess.run(one, capture_output=True).returncode == 0
+
     def draws_a_page(self, keep):
-        if browser.missing():
-            print(f"page not drawn: {browser.missing()} is not installed")
-            return
         page = self.folder / "runs/compare/report.html"
         dom = browser.elements(page, self.folder)
         assert dom.count("<svg") == 4 and dom.count("<table") == 3 and dom.count("<path") == 8, dom[:500]
@@ -152,14 +167,19 @@ class Checks:
 def main(program, source, keep=None):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        quickstart_shards.make(program, source, folder)
+        shards = quickstart_shards.make(program, source, folder)
         checks = Checks(program, folder)
         checks.trains_what_is_missing()
         checks.computes_what_the_metrics_say()
         checks.reads_what_has_not_ended_or_diverged()
         checks.refuses_what_cannot_be_compared()
+        checks.refuses_runs_of_another_order(shards)
+        if browser.missing():
+            print(f"all but the page is well; not drawn: {browser.missing()} is not installed")
+            return 77
         checks.draws_a_page(keep)
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))
