@@ -36,8 +36,9 @@ struct Duplicates {
   std::vector<float> jaccard;      ///< per row, of the pair; 0 for rows that repeat none
 };
 
-/// Rows that repeat an earlier row which repeats none itself, so what is kept is never alike.
-/// Cosines come from the neighbour lists, Jaccard candidates from MinHash; both are exact.
+/// Rows that repeat an earlier row which repeats none itself. Pairs come from the neighbour lists
+/// and from MinHash, and are compared exactly; a pair that neither gives is missed, so what is left
+/// is free of the duplicates that were found, not of all.
 /// @param is_kept  rows that are looked at; others neither repeat nor are repeated
 /// @param words  appends a row's word hashes; called from several threads
 Duplicates find_duplicates(
