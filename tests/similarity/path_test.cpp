@@ -115,6 +115,13 @@ TEST(GreedyPath, FollowsTheMostSimilarUnvisitedNeighbourAndJumpsToLeastDegrees) 
   }
 }
 
+// As many rows as the shared corpus has training documents.
+TEST(SlowGreedyPath, IsGreedyAtEveryStepOfACorpus) {
+  constexpr size_t kRows = 12'647;
+  const NeighbourGraph graph = random_graph(kRows, 10, 7);
+  expect_greedy(graph, greedy_path(graph, std::vector<bool>(kRows, true), 7));
+}
+
 TEST(GreedyPath, IsTheSameForTheSameSeedAndStartsElsewhereForOthers) {
   const NeighbourGraph graph = random_graph(200, 2, 5);
   const std::vector<bool> all(200, true);
