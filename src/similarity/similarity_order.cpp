@@ -33,8 +33,6 @@ class Stages {
     encoder_.embed(corpus_, folder_, crew_);
     found_.vectors = encoder_.open(corpus_, folder_);
     found_.is_kept.assign(corpus_.num_rows(), true);
-    neighbours_key_ = fmt::format("{}; {} neighbours, {}", encoder_.key(), options_.num_neighbours,
-                                  found_.vectors->search_key());
     if (options_.last >= Stage::kNeighbours) find_neighbours();
     if (crew_.rank != 0) return std::nullopt;
     if (options_.last >= Stage::kNeighbours) read_neighbours();
@@ -74,6 +72,8 @@ class Stages {
   }
 
   void find_neighbours() {
+    neighbours_key_ = fmt::format("{}; {} neighbours, {}", encoder_.key(), options_.num_neighbours,
+                                  found_.vectors->search_key());
     for (size_t index = 0; index < found_.vectors->num_indices(); ++index) {
       const std::vector<std::string> names = neighbour_files(index);
       make_files(folder_, crew_, "neighbours", names, neighbours_key_, [&](size_t block) {
@@ -201,7 +201,7 @@ class Stages {
   const Crew& crew_;
   const SimilarityOrderOptions& options_;
   SimilarityOrder found_;
-  std::string neighbours_key_;
+  std::string neighbours_key_;  // set by find_neighbours
 };
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kM = 64, kK = 512, kTokens = 4096;  // fp32: 8 MB of right operands
 constexpr int kRounds = 40;
 
-/// One pass over all tokens. @param step numbers from pane to pane: 0 for the same one again
+/// One pass over all tokens.
 template <class T>
 double gigaflops(int64_t width, bool is_in_cache, const T* left, const T* right, float* out) {
   const auto begin = std::chrono::steady_clock::now();
